@@ -1,0 +1,70 @@
+# `make help` lists what there is. Everything sets itself up first: python3, make and git are all it takes.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := --require-hashes --only-binary :all:
+TESTS ?= tests
+
+.PHONY: help install install-dev demo up test test-long check bench build lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml
+	@echo "Setting up $(VENV) (about half a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) $(LOCKED) -r requirements/run.txt
+	@$(PIP) $(LOCKED) -r requirements/build.txt
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "Adding the test tools ..."
+	@$(PIP) $(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/.run ## Create .venv with .venv/bin/restante
+
+install-dev: $(VENV)/.dev ## The same, with the test tools
+
+demo: install ## One prompt through the HTTP API: answer, receipt, stop (offline)
+	@$(BIN)/restante demo
+
+up: install ## Serve on 127.0.0.1:8000 (with GEMINI_API_KEY if set, else --offline)
+	@if [ -n "$${GEMINI_API_KEY:-}$${GEMINI_API_KEY_FILE:-}$${RESTANTE_PROVIDER:-}" ]; then \
+	  echo "make up: a provider is configured, so its models answer."; exec $(BIN)/restante up; \
+	else \
+	  echo "make up: no GEMINI_API_KEY, so the offline demonstration model answers (restante up --offline)."; \
+	  exec $(BIN)/restante up --offline; \
+	fi
+
+test: install-dev ## The test suite (real PostgreSQL, real model, real HTTP)
+	@$(BIN)/python -m pytest -m "not long" $(TESTS)
+
+test-long: install-dev ## The long suites too: chaos, many seeds
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: install-dev ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+build: install-dev ## A wheel and an sdist in dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+lock: ## Compile requirements/*.txt anew (uv in a throw-away environment)
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@cd requirements && for name in run build dev; do \
+	  ../$(VENV)-lock/bin/uv pip compile $$name.in --excludes excludes.txt --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file $$name.txt; done
+	@rm -rf $(VENV)-lock
+
+clean: ## Remove what was built
+	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,68 @@
+"""What a model said: the answer with its items, sections, annotations, fan-out queries and usage (contract §3.6)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from restante.core.money import Nano
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    """A source for a stretch of a section's text: `text[start_index:end_index]`, in code points (§12.12)."""
+
+    title: str
+    url: str
+    direct_url: str | None
+    start_index: int
+    end_index: int
+    text: str
+
+
+class Section(msgspec.Struct, frozen=True):
+    """One piece of text. `annotations` is None unless the web was searched, and may be empty although it was."""
+
+    text: str
+    annotations: tuple[Annotation, ...] | None = None
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A reasoning item, if there is one, stands before the message item."""
+
+    type: Literal["message", "reasoning"]
+    sections: tuple[Section, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's answer. `model_name` is the model that served it; `money_spent` what its provider took.
+
+    `output_tokens` counts everything the provider bills as output, reasoning included.
+    """
+
+    model_name: str
+    input_tokens: int
+    output_tokens: int
+    items: tuple[Item, ...]
+    reasoning_tokens: int = 0
+    web_search: bool = False
+    money_spent: Nano = Nano(0)
+    fan_out_queries: tuple[str, ...] | None = None
+
+    @staticmethod
+    def message(text: str) -> tuple[Item, ...]:
+        """The items of a plain answer."""
+        return (Item("message", (Section(text),)),)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider gave no answer. Faults of a provider are values, never exceptions.
+
+    `reason` is shown to the client in brackets (50301): a short phrase, no secrets, no URLs.
+    `transient` says that the same call may succeed later; then it is tried again, not before
+    `retry_after` seconds where the provider named a time.
+    """
+
+    reason: str
+    transient: bool = False
+    retry_after: float | None = None

@@ -1,0 +1,168 @@
+"""Everything that can go wrong, as one tree; each error a client may see knows its status code and message.
+
+    RestanteError
+    ├── Refusal                     an answer of the contract (§2.2), for one task or a whole call
+    │   ├── TooManyLiveTasks        40000
+    │   ├── ForeignTask             40001
+    │   ├── OtherFunction           40004
+    │   ├── TooManyTasks            40006
+    │   ├── Unauthorized            40100
+    │   ├── PaymentRequired         40200
+    │   ├── InsufficientFunds       40210
+    │   ├── NotFound                40400
+    │   ├── TaskNotFound            40401
+    │   ├── InvalidPath             40402
+    │   ├── InvalidField            40501
+    │   ├── EmptyBody               40502
+    │   ├── InvalidBody             40503
+    │   ├── UnknownField            40506
+    │   ├── TaskHanded              40601
+    │   ├── TaskInQueue             40602
+    │   ├── InternalError           50000
+    │   ├── ProviderFailed          50301
+    │   └── LiveTimeout             50401
+    └── OperatorError               for whoever runs restante: what is wrong and how to mend it
+
+A `Refusal` is often a value rather than an exception: judging a task *returns* it, so that one bad task never
+disturbs its 99 neighbours. Five-digit codes stand here and in restante.web.wire, nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+OK_CODE = 20000
+OK_MESSAGE = "Ok."
+CREATED_CODE = 20100
+CREATED_MESSAGE = "Task Created."
+ERROR_CODES_FROM = 40000  # contract §12.4: tasks_error counts every task whose code is at least this
+
+
+class RestanteError(Exception):
+    """The root: catching it catches everything restante raises on purpose."""
+
+
+class Refusal(RestanteError):
+    """A status code of the contract other than success, with its message."""
+
+    code: ClassVar[int]
+    template: ClassVar[str]
+
+    def __init__(self, detail: str = "") -> None:
+        self.message = self.template.format(detail) if "{}" in self.template else self.template
+        super().__init__(f"{self.code} {self.message}")
+
+
+class TooManyLiveTasks(Refusal):
+    code = 40000
+    template = "You can set only one task at a time."
+
+
+class ForeignTask(Refusal):
+    code = 40001
+    template = "This id is used by another client, check the id."
+
+
+class OtherFunction(Refusal):
+    code = 40004
+    template = "This id is used by another function, check the id."
+
+
+class TooManyTasks(Refusal):
+    code = 40006
+    template = "You can set no more than 100 tasks at a time."
+
+
+class Unauthorized(Refusal):
+    code = 40100
+    template = (
+        "You are not Authorized to Access this Resource. "
+        "Your Login Information Here: https://app.dataforseo.com/login ."
+    )
+
+
+class PaymentRequired(Refusal):
+    code = 40200
+    template = "Payment Required."
+
+
+class InsufficientFunds(Refusal):
+    code = 40210
+    template = "Insufficient Funds."
+
+
+class NotFound(Refusal):
+    code = 40400
+    template = "Not Found."
+
+
+class TaskNotFound(Refusal):
+    code = 40401
+    template = "Task Not Found."
+
+
+class InvalidPath(Refusal):
+    code = 40402
+    template = "Invalid Path."
+
+
+class InvalidField(Refusal):
+    """The field is known, its value is not acceptable. `InvalidField("user_prompt")`."""
+
+    code = 40501
+    template = "Invalid Field: '{}'."
+
+
+class EmptyBody(Refusal):
+    code = 40502
+    template = "POST Data Is Empty."
+
+
+class InvalidBody(Refusal):
+    code = 40503
+    template = "POST Data Is Invalid."
+
+
+class UnknownField(Refusal):
+    """`UnknownField("promt")`: no platform knows the field (contract §12.9)."""
+
+    code = 40506
+    template = "Unknown Fields in POST Data: '{}'."
+
+
+class TaskHanded(Refusal):
+    """Not an error of anybody's: the task is running."""
+
+    code = 40601
+    template = "Task Handed."
+
+
+class TaskInQueue(Refusal):
+    code = 40602
+    template = "Task In Queue."
+
+
+class InternalError(Refusal):
+    code = 50000
+    template = "Internal Error."
+
+
+class ProviderFailed(Refusal):
+    """`ProviderFailed("overloaded")`: the model's provider gave no answer, for the reason in brackets."""
+
+    code = 50301
+    template = "3rd Party API Service Unavailable ({})."
+
+
+class LiveTimeout(Refusal):
+    code = 50401
+    template = "Internal Error - Timeout."
+
+
+class OperatorError(RestanteError):
+    """restante cannot go on as configured. Says what is wrong and, on a second line, how to mend it."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}\n{remedy}" if remedy else problem)

@@ -1,0 +1,69 @@
+"""Every bound and schedule of restante, with its reason and its source.
+
+"contract" is the API contract (the document the conformance tests are named after); "measured" means a
+figure was taken before the bound was chosen. Settings that an operator may change live in config.py and
+take their defaults from here. Units are in the names; sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- what a client may send (contract §3.1, §12.10, §12.11) -------------------------------------------
+TASKS_PER_POST: Final = 100  # the rest of a POST is answered 40006, task by task
+PROMPT_CHARS: Final = 500  # code points, as are all character counts here
+SYSTEM_MESSAGE_CHARS: Final = 500
+CHAIN_MESSAGES: Final = 10
+CHAIN_MESSAGE_CHARS: Final = 500
+TAG_CHARS: Final = 255
+URL_CHARS: Final = 2_048
+OUTPUT_TOKENS_MAX: Final = 4_096
+OUTPUT_TOKENS_DEFAULT: Final = 2_048
+OUTPUT_TOKENS_MIN_REASONING: Final = 1_024  # thinking is paid from the same budget
+TEMPERATURE_MAX: Final = 2.0
+TEMPERATURE_DEFAULT: Final = 1.3
+TOP_P_DEFAULT: Final = 0.9
+MODEL_NAME_CHARS: Final = 200  # ours: no provider's name comes near it
+
+# 100 tasks at every field's limit in \uXXXX escapes are 7 MB of honest JSON (notes http, trap 10).
+BODY_BYTES: Final = 16 * 1024 * 1024  # contract §12.15
+# An oversized body is read to its end up to here, so that the client hears the answer instead of a reset.
+BODY_DRAIN_BYTES: Final = 64 * 1024 * 1024
+
+# --- what a client gets back ---------------------------------------------------------------------------
+READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
+LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
+
+# --- running -------------------------------------------------------------------------------------------
+CALL_SECONDS: Final = 600.0  # one provider call of a queued task; the slowest documented answers take minutes
+LEASE_SECONDS: Final = 60.0  # a silent worker's tasks go to another after this
+HEARTBEATS_PER_LEASE: Final = 4  # three may be lost before the lease is
+LOST_LEASES_MAX: Final = 5  # more than this: the task kills its workers; it fails (design, Data 5)
+TRANSIENT_TRIES_MAX: Final = 6  # calls answered "try later" before the task fails
+RETRY_SECONDS: Final = (2.0, 8.0, 30.0, 120.0, 300.0)  # between those calls, ±20 % jitter
+WORKER_CONCURRENCY: Final = 500  # calls in flight in one worker process; each is a coroutine and a socket
+CLAIM_BATCH: Final = 200  # tasks a claim takes at once: a group settle of the same size costs ~8 ms (measured)
+GROUP_MAX: Final = 1_000  # members of one group commit (design, Data 3)
+POLL_SECONDS: Final = 0.5  # a worker looks by itself this often, should a notification be lost
+PROMOTE_SECONDS: Final = 0.5  # parked tasks whose time has come are looked for this often
+PROMOTE_BATCH: Final = 1_000
+DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
+COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
+
+# --- the database --------------------------------------------------------------------------------------
+DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
+HOUSEKEEPING_SECONDS: Final = 3_600.0
+POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
+CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
+CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included
+
+# --- accounts ------------------------------------------------------------------------------------------
+ACCOUNTS_MAX: Final = 65_535  # the account's four hexadecimal digits in a task id (design, Data 1)
+LOGIN_CHARS: Final = 255
+PASSWORD_CHARS_MIN: Final = 16  # of a password a person chose; generated ones carry 192 bits
+PASSWORD_DISTINCT_MIN: Final = 8
+USD_MAX: Final = 1_000_000_000  # one top-up or credit limit; keeps every sum far inside 64 bits
+
+# --- the embedded model (notes embedded, B) ------------------------------------------------------------
+EMBEDDED_CONTEXT_TOKENS: Final = 8_192  # a slot: the model's own limit
+EMBEDDED_SECONDS: Final = 300.0  # one answer of the demonstration model on a busy laptop

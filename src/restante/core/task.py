@@ -1,0 +1,112 @@
+"""The task: its prompt, its id, and what a model's name stands for. Pure values; time and chance are passed in."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta
+from enum import IntEnum
+from typing import Final, Literal
+
+import msgspec
+
+from restante.core.limits import OUTPUT_TOKENS_DEFAULT, TEMPERATURE_DEFAULT, TOP_P_DEFAULT
+
+
+class Function(IntEnum):
+    """The function part of an id (contract §5.4), four decimal digits."""
+
+    LIVE = 612
+    TASK_POST = 613
+    TASKS_READY = 614
+    MODELS = 616
+
+
+class State(IntEnum):
+    """Where a task stands in the database. Running is not a state of its own: a leased queue row is."""
+
+    QUEUED = 0
+    DONE = 1
+    FAILED = 2
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One earlier message of the conversation; the roles are the contract's own words."""
+
+    role: Literal["user", "ai"]
+    message: str
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is asked, defaults filled in. Decodes from the stored request; other fields are passed over."""
+
+    user_prompt: str
+    model_name: str
+    max_output_tokens: int = OUTPUT_TOKENS_DEFAULT
+    temperature: float = TEMPERATURE_DEFAULT
+    top_p: float = TOP_P_DEFAULT
+    web_search: bool = False
+    use_reasoning: bool = False
+    system_message: str | None = None
+    message_chain: tuple[Message, ...] = ()
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that may be posted, and the model that answers to it.
+
+    `served` is the provider's name for it: an alias names its newest version, and offline every name is served
+    by the demonstration model. `reasoning_forced`: Pro models always reason (contract §3.1).
+    """
+
+    name: str
+    served: str
+    web_search: bool = False
+    reasoning: bool = False
+    reasoning_forced: bool = False
+
+
+# An id is MMDDHHMM-AAAA-FFFF-0000-RRRRRRRRRRRR (contract §5.4): the minute of posting in UTC, the account in
+# hexadecimal, the function in decimal digits, and 48 random bits. It fits PostgreSQL's uuid type.
+_ID: Final = re.compile(r"([0-9]{8})-([0-9a-f]{4})-([0-9]{4})-([0-9a-f]{4})-([0-9a-f]{12})")
+
+
+class TaskId(msgspec.Struct, frozen=True):
+    """An id taken apart. `str(parsed)` is its canonical, lower-case form."""
+
+    text: str
+    month: int
+    day: int
+    account_id: int
+    function: int
+
+    def __str__(self) -> str:
+        return self.text
+
+    def posted_on(self, today: date) -> date | None:
+        """The day the id names: the latest such date that is not after tomorrow (clocks of nodes differ a little).
+
+        None when there is no such date (month 13).
+        """
+        latest = today + timedelta(days=1)
+        for year in range(latest.year, latest.year - 9, -1):  # 29 February may be eight years back
+            try:
+                named = date(year, self.month, self.day)
+            except ValueError:
+                continue
+            if named <= latest:
+                return named
+        return None
+
+
+def mint_id(now: datetime, account_id: int, function: Function, random48: int) -> str:
+    """A new task id. `now` must be in UTC, `account_id` 1..65535, `random48` a 48-bit number."""
+    return f"{now:%m%d%H%M}-{account_id:04x}-{function:04d}-0000-{random48:012x}"
+
+
+def parse_id(text: str) -> TaskId | None:
+    """The id's parts, or None when it cannot be one of ours."""
+    text = text.lower()
+    match = _ID.fullmatch(text)
+    if match is None:
+        return None
+    stamp, account, function = match[1], match[2], match[3]
+    return TaskId(text, int(stamp[:2]), int(stamp[2:4]), int(account, 16), int(function))
