@@ -50,6 +50,22 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     message_chain: tuple[Message, ...] = ()
 
 
+def always_reasons(model_name: str) -> bool:
+    """Pro models reason whether asked to or not (contract §3.1)."""
+    return "-pro" in model_name
+
+
+def read_prompt(request: bytes) -> Prompt:
+    """The prompt in a request as its client sent it, reasoning forced where the model always reasons.
+
+    Raises msgspec.DecodeError for anything that was not judged before.
+    """
+    prompt = msgspec.json.decode(request, type=Prompt)
+    if always_reasons(prompt.model_name) and not prompt.use_reasoning:
+        return msgspec.structs.replace(prompt, use_reasoning=True)
+    return prompt
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A name that may be posted, and the model that answers to it.
 

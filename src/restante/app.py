@@ -1,0 +1,120 @@
+"""The API process: everything it is made of is put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from restante.config import Settings
+from restante.core.errors import OperatorError
+from restante.flow import accounts
+from restante.flow.accept import Acceptor, Waker
+from restante.flow.collect import Collector
+from restante.flow.expire import keep_days
+from restante.flow.lease import Lease
+from restante.flow.live import Live
+from restante.flow.settle import Settler
+from restante.providers.registry import Catalogue
+from restante.store.database import Database
+from restante.web.api import Api, create_app
+from restante.web.auth import Passwords
+from restante.web.judge import Judge
+from restante.wiring import background, build_provider, utc_now
+
+log = logging.getLogger("restante.api")
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The bound socket of the API. Raises OperatorError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((settings.host, settings.port))
+    except OSError as error:
+        server.close()
+        raise OperatorError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}.",
+            "Another restante may be running there; choose another --port (RESTANTE_PORT).",
+        ) from None
+    return server
+
+
+def address(server: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = server.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it answers, without signal handlers of its own: the process has one place for signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+async def _answers(server: _Server) -> None:
+    await server.answers.wait()
+
+
+@contextlib.asynccontextmanager
+async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
+    itself only if the server broke."""
+    async with contextlib.AsyncExitStack() as stack:
+        provider = build_provider(settings)
+        stack.push_async_callback(provider.close)
+        catalogue = Catalogue(provider)
+        await catalogue.refresh()
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds)
+        await lease.begin()
+        stack.push_async_callback(lease.end)
+        settler = Settler(db, utc_now)
+        stack.push_async_callback(settler.idle)
+        stack.enter_context(background(keep_days(db, utc_now)))
+        api = Api(
+            Acceptor(db, provider.name, Waker(db), utc_now),
+            Collector(db, utc_now),
+            Live(db, lease, provider, settler, utc_now),
+            catalogue,
+            Judge(catalogue.find, ignore_unknown=settings.unknown_fields == "ignore"),
+            utc_now,
+            settings.body_bytes,
+        )
+        passwords = Passwords(db, await accounts.pepper(db))
+        config = uvicorn.Config(
+            create_app(api, passwords, utc_now),
+            http="httptools",
+            loop="uvloop",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[server_socket]))
+        try:
+            with background(_answers(server)) as answers:
+                await asyncio.wait([answers, task], return_when=asyncio.FIRST_COMPLETED)
+            log.info("the API answers at %s, provider %s", address(server_socket), provider.name)
+            yield task
+        finally:
+            server.should_exit = True
+            await task

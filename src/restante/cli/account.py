@@ -1,0 +1,101 @@
+"""`restante account`: who may call, and their money."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restante.cli.common import print_json, print_table, with_database
+from restante.core.errors import OperatorError
+from restante.core.money import Nano, parse_usd, show_usd
+from restante.flow import accounts
+from restante.store import accounts as stored
+from restante.store.accounts import Account
+from restante.store.database import Database
+from restante.wiring import utc_now
+
+app = typer.Typer(help="Accounts: who may call, and their money.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; amounts in nano-dollars.")]
+
+
+def usd(text: str) -> Nano:
+    """An amount of US dollars from the command line."""
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command(epilog="Example: restante account add shop@example.org --balance 25")
+def add(
+    login: str,
+    balance: Annotated[str, typer.Option(help="US dollars it starts with.")] = "0",
+    credit_limit: Annotated[
+        str, typer.Option(help="US dollars it may go below zero; 'none' is metered, without limit.")
+    ] = "0",
+    json: Json = False,
+) -> None:
+    """Open an account, prepaid unless a credit limit is given, and print its password: this once."""
+    start, limit = usd(balance), None if credit_limit == "none" else usd(credit_limit)
+    if start < 0 or (limit or 0) < 0:
+        raise typer.BadParameter("--balance and --credit-limit are not negative")
+
+    async def work(db: Database) -> accounts.Opened:
+        return await accounts.open_account(db, login, None, balance=start, credit_limit=limit, now=utc_now())
+
+    opened = with_database(work)
+    if json:
+        print_json(opened)
+    else:
+        print(f"account   {opened.account_id}\nlogin     {opened.login}")
+        print(f"password  {opened.password}   (shown this once)")
+
+
+@app.command(name="list", epilog="Example: restante account list --json")
+def list_accounts(json: Json = False) -> None:
+    """All accounts with what they own, hold and have spent."""
+    found = with_database(stored.every)
+    if json:
+        print_json(found)
+        return
+    columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit")
+    print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:])
+
+
+def _row(account: Account) -> tuple[object, ...]:
+    limit = "metered" if account.credit_limit is None else show_usd(account.credit_limit)
+    amounts = (account.balance, account.held, account.spent, account.funded)
+    return (account.id, account.login, *map(show_usd, amounts), limit)
+
+
+@app.command(name="top-up", epilog="Example: restante account top-up shop@example.org 25")
+def top_up(login: str, amount: str, json: Json = False) -> None:
+    """Put US dollars into an account; a negative amount takes them back (after a --)."""
+    paid = usd(amount)
+    if not paid:
+        raise OperatorError("Nothing to top up: the amount is 0.")
+
+    async def work(db: Database) -> int:
+        return await accounts.top_up(db, login, paid, utc_now())
+
+    balance = with_database(work)
+    if json:
+        print_json({"login": login, "balance": balance})
+    else:
+        print(f"{login} now has a balance of {show_usd(balance)} US dollars")
+
+
+@app.command(epilog="Example: restante account password shop@example.org")
+def password(login: str, json: Json = False) -> None:
+    """Give an account a new password and print it: this once. The old one ends within seconds."""
+
+    async def work(db: Database) -> str:
+        return await accounts.change_password(db, login)
+
+    fresh = with_database(work)
+    if json:
+        print_json({"login": login, "password": fresh})
+    else:
+        print(f"login     {login}\npassword  {fresh}   (shown this once)")

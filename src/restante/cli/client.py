@@ -1,0 +1,63 @@
+"""A small client of restante's own API, for the commands that speak to a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from restante.core.errors import OperatorError
+from restante.web.api import FAMILY
+
+
+class Client:
+    """Speaks the five endpoints. Raises OperatorError when the server cannot be reached or refuses the login."""
+
+    def __init__(self, url: str, login: str, password: str) -> None:
+        self._url = url.rstrip("/")
+        self._session = aiohttp.ClientSession(
+            auth=aiohttp.BasicAuth(login, password, "utf-8"), timeout=aiohttp.ClientTimeout(total=180)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self._session.close()
+
+    async def post(self, tasks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Post tasks; returns the task entries in their order."""
+        return await self._call("POST", "task_post", tasks)
+
+    async def ready(self) -> list[dict[str, Any]]:
+        """The rows of tasks_ready."""
+        [task] = await self._call("GET", "tasks_ready")
+        return task["result"] or []
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        """One task's entry."""
+        [task] = await self._call("GET", f"task_get/{task_id}")
+        return task
+
+    async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._session.request(method, f"{self._url}{FAMILY}/{path}", data=data) as response:
+                envelope: dict[str, Any] = msgspec.json.decode(await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise OperatorError(
+                f"{self._url} cannot be reached: {error or type(error).__name__}.",
+                "Is `restante up` running? Another address: --url (RESTANTE_URL).",
+            ) from None
+        except msgspec.DecodeError:
+            raise OperatorError(f"{self._url} does not answer as restante does.") from None
+        if not envelope.get("tasks"):
+            raise OperatorError(
+                f"{envelope.get('status_code')} {envelope.get('status_message')}",
+                "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD)." if response.status == 401 else "",
+            )
+        tasks: list[dict[str, Any]] = envelope["tasks"]
+        return tasks

@@ -1,0 +1,66 @@
+"""What commands share: settings from the environment and options, the database, printing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from restante.config import Settings, load
+from restante.store.database import Database
+from restante.wiring import configure_logging, database
+
+T = TypeVar("T")
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def settings(**options: Any) -> Settings:
+    """The environment's settings, overridden by the options given; logging is set up by them."""
+    loaded = load(os.environ, **options)
+    configure_logging(loaded.log_level)
+    return loaded
+
+
+def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run `work` on the migrated database of this installation, joining or starting the embedded server."""
+
+    async def run() -> T:
+        async with database(quiet_settings()) as db:
+            return await work(db)
+
+    return asyncio.run(run())
+
+
+def quiet_settings() -> Settings:
+    """Settings of a command that prints its own results: only warnings are logged unless more was asked for."""
+    loaded = load(os.environ)
+    configure_logging("warning" if loaded.log_level == "info" else loaded.log_level)
+    return loaded
+
+
+def print_json(value: object) -> None:
+    """JSON to standard output: indented for a terminal, one line for a pipe."""
+    text = msgspec.json.encode(value)
+    sys.stdout.write(msgspec.json.format(text, indent=2 if sys.stdout.isatty() else -1).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """A table on a terminal; tab-separated lines in a pipe."""
+    if not out.is_terminal:
+        for row in rows:
+            print("\t".join(str(cell) for cell in row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    out.print(table)

@@ -1,0 +1,141 @@
+"""`restante up`, `api`, `worker`: the processes that serve."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from restante.app import address, listen, serving
+from restante.cli.common import err, settings
+from restante.config import Settings
+from restante.core.errors import OperatorError
+from restante.up import Running, keep_password, operator_account, password_file, running
+from restante.wiring import database, stop_on_signals
+from restante.worker import working
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (8000); 0 takes a free one.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes (1).")]
+Provider = Annotated[str | None, typer.Option(help="Who answers the Gemini names: gemini, embedded or scripted.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Be answered by the embedded demonstration model (English only).")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(epilog="Example: restante up --offline")(up)
+    app.command(epilog="Example: RESTANTE_DATABASE_URL=postgresql://db/restante restante api --port 8080")(api)
+    app.command(epilog="Example: RESTANTE_DATABASE_URL=postgresql://db/restante restante worker")(worker)
+
+
+def up(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    provider: Provider = None,
+    offline: Offline = False,
+) -> None:
+    """Serve: PostgreSQL, migrations, the API and its workers in one go. Ctrl-C drains and stops all of it."""
+    loaded = settings(host=host, port=port, workers=workers, provider=provider, offline=offline or None)
+    asyncio.run(_up(loaded))
+
+
+async def _up(loaded: Settings) -> None:
+    stop = stop_on_signals()
+    async with running(loaded) as restante:
+        _greet(loaded, restante)
+        await _until(stop, restante.broken)
+        err.print("stopping: requests and calls in flight may end (again Ctrl-C: at once)")
+
+
+def _greet(loaded: Settings, restante: Running) -> None:
+    """What an operator needs next: URL, login, where the password is, a first call."""
+    known = "$RESTANTE_PASSWORD" if loaded.password else "PASSWORD"
+    if restante.password is not None and sys.stdout.isatty():
+        known = restante.password
+        shown = f"{restante.password}   (shown this once)"
+    elif restante.password is not None:
+        shown = f"in {keep_password(loaded, restante.password)}"
+    elif loaded.password:
+        shown = "as in RESTANTE_PASSWORD"
+    else:
+        file = password_file(loaded)
+        shown = (
+            f"in {file}" if file.exists() else "as shown at the first start (restante account password makes a new one)"
+        )
+    provider = loaded.provider_name()
+    words = {
+        "gemini": "gemini",
+        "embedded": "embedded: the offline demonstration model SmolLM2-135M answers every Gemini name, in English only",
+        "scripted": "scripted: deterministic answers for tests and rehearsals, no model at all",
+    }
+    print(f"restante is up at {restante.url}")
+    print(f"  login     {restante.login}")
+    print(f"  password  {shown}")
+    print(f"  provider  {words[provider]}")
+    print(
+        f"  try       curl -u '{restante.login}:{known}' {restante.url}/v3/ai_optimization/gemini/llm_responses/models"
+    )
+    sys.stdout.flush()
+
+
+def api(host: Host = None, port: Port = None, provider: Provider = None, offline: Offline = False) -> None:
+    """Serve the API only; workers run elsewhere on the same database."""
+    asyncio.run(_api(settings(host=host, port=port, provider=provider, offline=offline or None)))
+
+
+async def _api(loaded: Settings) -> None:
+    stop = stop_on_signals()
+    loaded.provider_name()
+    with listen(loaded) as server_socket:
+        async with database(loaded) as db:
+            password = await operator_account(db, loaded)
+            if password is not None:
+                err.print(f"the operator's password is in {keep_password(loaded, password)}")
+            async with serving(db, loaded, server_socket) as server:
+                print(f"restante's API is up at {address(server_socket)}", flush=True)
+                await _until(stop, server)
+
+
+def worker(
+    provider: Provider = None,
+    offline: Offline = False,
+    concurrency: Annotated[int | None, typer.Option(help="Provider calls in flight at once (500).")] = None,
+    follow_stdin: Annotated[bool, typer.Option("--follow-stdin", hidden=True)] = False,
+) -> None:
+    """Run tasks: claim, ask the model, settle. As many workers as you like share one database."""
+    loaded = settings(provider=provider, offline=offline or None, concurrency=concurrency)
+    asyncio.run(_worker(loaded, follow_stdin=follow_stdin))
+
+
+async def _worker(loaded: Settings, *, follow_stdin: bool) -> None:
+    stop = stop_on_signals()
+    if follow_stdin:
+        await _stop_at_end_of_input(stop)
+    async with database(loaded) as db, working(db, loaded) as claiming:
+        await _until(stop, claiming)
+
+
+async def _until(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Wait for the stop, or for a part that ended although it never should: then all of it ends, with an error."""
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if waiting not in done:
+        raise OperatorError("A part of restante ended although nobody stopped it.", "The log above says why.")
+
+
+async def _stop_at_end_of_input(stop: asyncio.Event) -> None:
+    """The process that started this one holds the other end of standard input: its end means that it is gone."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    async def watch() -> None:
+        await reader.read()
+        stop.set()
+
+    stop.watcher = asyncio.create_task(watch())  # type: ignore[attr-defined]  # keeps the task alive

@@ -1,0 +1,158 @@
+"""Every setting: its environment variable, its default and its reason. Read once, at the start of a process.
+
+`RESTANTE_` and the field's name in capitals is the variable, except where a field names its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from restante.core import limits
+from restante.core.errors import OperatorError
+
+ProviderName = Literal["gemini", "embedded", "scripted"]
+
+_PREFIX = "RESTANTE_"
+_OWN_NAMES = {"gemini_api_key": "GEMINI_API_KEY", "gemini_api_key_file": "GEMINI_API_KEY_FILE"}
+
+
+def default_data_dir() -> Path:
+    """/var/lib/restante for root, whose home other users (the database's service user) cannot enter; else the
+    user's own data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/restante")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "restante"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may decide. The descriptions are the reference documentation."""
+
+    data_dir: Annotated[
+        Path, Meta(description="Where the embedded PostgreSQL, its files and the embedded model live.")
+    ] = msgspec.field(default_factory=default_data_dir)
+    database_url: Annotated[
+        str | None, Meta(description="A PostgreSQL 15 or newer to use instead of the embedded one.")
+    ] = None
+    database_connections: Annotated[int, Meta(ge=2, le=1_000, description="Pooled connections of one process.")] = (
+        limits.POOL_CONNECTIONS
+    )
+    host: Annotated[str, Meta(description="Address to listen on; put a TLS proxy before anything but loopback.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
+    workers: Annotated[int, Meta(ge=0, le=256, description="Worker processes that `restante up` runs.")] = 1
+    concurrency: Annotated[
+        int, Meta(ge=1, le=100_000, description="Provider calls in flight in one worker process.")
+    ] = limits.WORKER_CONCURRENCY
+    lease_seconds: Annotated[
+        float, Meta(ge=1, le=3_600, description="How long a silent worker keeps its tasks before others take them.")
+    ] = limits.LEASE_SECONDS
+    drain_seconds: Annotated[
+        float, Meta(ge=0, le=3_600, description="How long calls in flight may take to end after SIGTERM.")
+    ] = limits.DRAIN_SECONDS
+    provider: Annotated[
+        ProviderName | None,
+        Meta(description="Which provider answers the Gemini names; by default gemini with a key, embedded offline."),
+    ] = None
+    offline: Annotated[
+        bool, Meta(description="Answer with the embedded demonstration model; never without being asked to.")
+    ] = False
+    gemini_api_key: Annotated[str | None, Meta(description="The key of the Gemini API.")] = None
+    gemini_api_key_file: Annotated[
+        Path | None, Meta(description="A file that holds the key; read again when it changes.")
+    ] = None
+    gemini_base_url: Annotated[str, Meta(description="Where the Gemini API is.")] = (
+        "https://generativelanguage.googleapis.com"
+    )
+    embedded_model: Annotated[
+        Path | None, Meta(description="Another GGUF file for the embedded model than the one installed.")
+    ] = None
+    scripted_latency: Annotated[
+        float, Meta(ge=0, le=600, description="Seconds that the scripted provider takes for an answer.")
+    ] = 0.0
+    scripted_log: Annotated[
+        Path | None, Meta(description="A file to which the scripted provider appends each call, for tests.")
+    ] = None
+    login: Annotated[str, Meta(description="Login of the operator's account, made at the first start.")] = "operator"
+    password: Annotated[
+        str | None, Meta(description="Its password (16 characters or more); generated if not given.")
+    ] = None
+    balance: Annotated[str, Meta(description="US dollars the operator's account starts with.")] = "100"
+    unknown_fields: Annotated[
+        Literal["refuse", "ignore"], Meta(description="Whether a field that no platform knows is an error (40506).")
+    ] = "refuse"
+    body_bytes: Annotated[int, Meta(ge=1_024, le=limits.BODY_DRAIN_BYTES, description="The largest request body.")] = (
+        limits.BODY_BYTES
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="How much is logged, to standard error.")
+    ] = "info"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where `restante model install` puts the embedded model."""
+        return self.data_dir / "models"
+
+    def provider_name(self) -> ProviderName:
+        """The provider that answers the Gemini names (design, "Which model answers").
+
+        Raises OperatorError when none was configured: an offline answer is only given when asked for.
+        """
+        if self.provider is not None:
+            return self.provider
+        if self.offline:
+            return "embedded"
+        if self.gemini_api_key or self.gemini_api_key_file:
+            return "gemini"
+        raise OperatorError(
+            "No language model is configured.",
+            "Set GEMINI_API_KEY (or GEMINI_API_KEY_FILE), or add --offline (RESTANTE_OFFLINE=1) to be answered by the"
+            " embedded demonstration model.",
+        )
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return _OWN_NAMES.get(field, _PREFIX + field.upper())
+
+
+def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
+    """The settings of an environment; `overrides` that are not None (command-line options) go before.
+
+    An empty variable counts as not set. Raises OperatorError naming the variable that cannot be used.
+    """
+    values: dict[str, Any] = {}
+    for field, kind in get_type_hints(Settings, include_extras=True).items():
+        text = environ.get(variable(field), "")
+        given = overrides.get(field)
+        if given is None and not text.strip():
+            continue
+        try:
+            value = text.strip() if given is None else given
+            values[field] = msgspec.convert(value, kind, strict=False, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
+    settings = Settings(**values)
+    return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that make a child process's settings these, password left out: only the first start needs it."""
+    values = {field: getattr(settings, field) for field in settings.__struct_fields__ if field != "password"}
+    return {variable(field): _text(value) for field, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)

@@ -1,0 +1,109 @@
+"""Accounts and money from the operator's side: open, top up, change the password, audit."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import msgspec
+
+from restante.core.credentials import GENERATED_BYTES, PEPPER_BYTES, digest, login_fault, password_fault
+from restante.core.errors import OperatorError
+from restante.core.limits import ACCOUNTS_MAX
+from restante.core.money import Nano
+from restante.store import accounts, ledger
+from restante.store.accounts import Account
+from restante.store.database import Conflict, Database, Session
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A new account, with the password as only this moment knows it."""
+
+    account_id: int
+    login: str
+    password: str
+
+
+def new_password() -> str:
+    """192 random bits, to be shown once."""
+    return secrets.token_urlsafe(GENERATED_BYTES)
+
+
+async def pepper(db: Session) -> bytes:
+    """The installation's key of password digests."""
+    return await accounts.pepper(db, secrets.token_bytes(PEPPER_BYTES))
+
+
+async def open_account(
+    db: Database, login: str, password: str | None, *, balance: Nano, credit_limit: Nano | None, now: datetime
+) -> Opened:
+    """Open an account with money in it. `credit_limit`: how far below zero it may go; None: metered.
+
+    Raises OperatorError for a login that exists or cannot be used, a weak password, or when all numbers are taken.
+    """
+    fault = login_fault(login) or (None if password is None else password_fault(password))
+    if fault is not None:
+        raise OperatorError(f"{login!r} was not added: {fault}.")
+    password = password or new_password()
+    secret = digest(password, await pepper(db))
+    try:
+        async with db.transaction() as tx:
+            number = await accounts.add(tx, login, secret, credit_limit)
+            if number is None:
+                raise OperatorError(f"All {ACCOUNTS_MAX:,} account numbers are taken.")
+            if balance:
+                await ledger.top_up(tx, login, now, _transfer_id(), balance)
+    except Conflict:
+        raise OperatorError(f"There is an account {login!r} already.") from None
+    return Opened(number, login, password)
+
+
+async def change_password(db: Database, login: str, password: str | None = None) -> str:
+    """Replace an account's password by this one or a generated one, which is returned.
+
+    Raises OperatorError for an unknown login or a weak password.
+    """
+    fault = None if password is None else password_fault(password)
+    if fault is not None:
+        raise OperatorError(f"The password of {login!r} was not changed: {fault}.")
+    password = password or new_password()
+    if not await accounts.set_digest(db, login, digest(password, await pepper(db))):
+        raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    return password
+
+
+async def top_up(db: Database, login: str, amount: Nano, now: datetime) -> int:
+    """Put money into an account, or take it back (negative); returns the new balance in nano-dollars.
+
+    Raises OperatorError for an unknown login.
+    """
+    balance = await db.settled(lambda: ledger.top_up(db, login, now, _transfer_id(), amount))
+    if balance is None:
+        raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    return balance
+
+
+async def find(db: Database, login: str) -> Account:
+    """An account by login. Raises OperatorError when there is none."""
+    account = await accounts.read(db, login)
+    if account is None:
+        raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    return account
+
+
+async def audit(db: Database) -> AsyncIterator[str]:
+    """Recompute every balance and every task's resolution from the transfers; yields each difference, in words.
+
+    Statement by statement, each with its own short snapshot, so that a running system is not slowed (design, Data 10);
+    what one statement sees was written by whole transactions.
+    """
+    for difference in await ledger.audit_balances(db):
+        yield difference
+    for day in await ledger.audit_days(db):
+        for difference in await ledger.audit_day(db, day):
+            yield difference
+
+
+def _transfer_id() -> str:
+    return f"{secrets.randbits(128):032x}"

@@ -1,0 +1,50 @@
+"""Housekeeping that time asks for: ending leases of the dead, waking the parked, making days ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS
+from restante.flow.lease import reap
+from restante.store import queue
+from restante.store.database import Database, DatabaseLost
+
+log = logging.getLogger("restante.expire")
+
+
+async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
+    """Make the daily partitions ahead of their days, until cancelled. Every process that writes tasks runs this."""
+    await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_days(clock().date()))
+
+
+async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[], None]) -> None:
+    """Give the tasks of dead workers back to the queue, until cancelled; `on_ready` when there were any."""
+
+    async def look() -> None:
+        if await reap(db):
+            on_ready()
+
+    await _every(lease_seconds / HEARTBEATS_PER_LEASE, db, look)
+
+
+async def keep_parked(db: Database, on_ready: Callable[[], None]) -> None:
+    """Make parked tasks ready when their time comes, until cancelled; `on_ready` when there were any."""
+
+    async def look() -> None:
+        if await queue.promote(db):
+            on_ready()
+
+    await _every(PROMOTE_SECONDS, db, look)
+
+
+async def _every(seconds: float, db: Database, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except DatabaseLost as error:
+            log.warning("housekeeping waits for the database: %s", error)
+            await db.revive()
+        await asyncio.sleep(seconds)

@@ -1,0 +1,94 @@
+"""Live: hold, ask, settle, answer, in one call of at most 120 s. Nothing of it is stored but the task's row."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from restante.core.answer import Answer
+from restante.core.errors import InsufficientFunds, InternalError, LiveTimeout, ProviderFailed, Refusal
+from restante.core.limits import LIVE_SECONDS
+from restante.core.pricing import LIVE_FEE, LIVE_HOLD
+from restante.core.task import Function, Model, Prompt, mint_id
+from restante.flow.group import Group
+from restante.flow.lease import Lease
+from restante.flow.settle import Settler, answered, failed
+from restante.providers.provider import Call, Provider
+from restante.store import queue
+from restante.store.database import Database, DatabaseLost
+
+log = logging.getLogger("restante.live")
+
+
+class Live:
+    """Runs live tasks on this process's own lease; one per process."""
+
+    def __init__(
+        self,
+        db: Database,
+        lease: Lease,
+        provider: Provider,
+        settler: Settler,
+        clock: Callable[[], datetime],
+        seconds: float = LIVE_SECONDS,
+    ) -> None:
+        self._db = db
+        self._lease = lease
+        self._provider = provider
+        self._settler = settler
+        self._clock = clock
+        self._seconds = seconds
+        self._holds: Group[tuple[str, int], tuple[int, datetime] | None] = Group(self._hold)
+
+    async def ask(self, account_id: int, model: Model, prompt: Prompt) -> tuple[str, Answer | Refusal, int]:
+        """The task's id, the answer or why there is none, and the charge in nano-dollars."""
+        task_id = mint_id(self._clock(), account_id, Function.LIVE, secrets.randbits(48))
+        try:
+            held = await self._holds.submit((task_id, account_id))
+        except DatabaseLost as error:
+            log.error("live task %s was not held: %s", task_id, error)
+            return task_id, InternalError(), 0
+        if held is None:
+            return task_id, InsufficientFunds(), 0
+        token, now = held
+        # From here on the hold must be resolved even if the client hangs up and this coroutine is cancelled.
+        outcome, charged = await asyncio.shield(
+            asyncio.create_task(self._ask_and_settle(task_id, token, now, model, prompt))
+        )
+        return task_id, outcome, charged
+
+    async def _ask_and_settle(
+        self, task_id: str, token: int, now: datetime, model: Model, prompt: Prompt
+    ) -> tuple[Answer | Refusal, int]:
+        outcome = await self._generate(Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds))
+        settlement = (
+            answered(token, task_id, now.date(), LIVE_FEE, outcome, None)
+            if isinstance(outcome, Answer)
+            else failed(token, task_id, now.date(), outcome)
+        )
+        if await self._settler.settle(settlement):
+            return outcome, settlement.charged
+        log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
+        return InternalError(), 0
+
+    async def _generate(self, call: Call) -> Answer | Refusal:
+        try:
+            async with asyncio.timeout(self._seconds):
+                outcome = await self._provider.generate(call)
+        except TimeoutError:
+            return LiveTimeout()
+        except Exception:
+            log.exception("provider %s broke on live task %s", self._provider.name, call.task_id)
+            return InternalError()
+        return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
+
+    async def _hold(self, group: Sequence[tuple[str, int]]) -> Sequence[tuple[int, datetime] | None]:
+        token, now = self._lease.token, self._clock()
+        wanted = [(task_id, account_id, int(LIVE_HOLD)) for task_id, account_id in group]
+        covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted))
+        if covered is None:
+            raise DatabaseLost("this process's lease ended; a new one is being made")
+        return [(token, now) if task_id in covered else None for task_id, _ in group]

@@ -1,0 +1,199 @@
+"""Run: claim tasks in batches, ask their models many at a time on one event loop, settle what they say.
+
+A claimed task has this worker's lease. Faults of a provider are values: a transient one parks the task until it may
+be tried again, any other fails it. Bugs of ours count as transient, so that a task is never lost to them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from restante.core.answer import Answer, Failure
+from restante.core.errors import InternalError, ProviderFailed, Refusal
+from restante.core.limits import (
+    CALL_SECONDS,
+    CLAIM_BATCH,
+    LOST_LEASES_MAX,
+    POLL_SECONDS,
+    RETRY_SECONDS,
+    TRANSIENT_TRIES_MAX,
+)
+from restante.core.pricing import STANDARD_FEE
+from restante.core.task import read_prompt
+from restante.flow.lease import Lease
+from restante.flow.settle import Settler, answered, failed
+from restante.providers.provider import Call, Provider
+from restante.store import queue
+from restante.store.database import Database, DatabaseLost
+from restante.store.queue import Claimed, Lane
+
+log = logging.getLogger("restante.run")
+
+Render = Callable[[Answer, datetime], bytes]
+
+
+def retry_delay(tries: int, retry_after: float | None, chance: float) -> float:
+    """Seconds until a task is tried again after its n-th transient failure; `chance` in 0..1 spreads it by ±20 %.
+
+    A provider's own word (`retry_after`) is a minimum.
+    """
+    planned = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)] * (0.8 + 0.4 * chance)
+    return max(planned, retry_after or 0.0)
+
+
+class Runner:
+    """The working half of a worker process. `render` writes an answer as its clients will read it."""
+
+    def __init__(
+        self,
+        db: Database,
+        lease: Lease,
+        providers: Sequence[Provider],
+        settler: Settler,
+        render: Render,
+        *,
+        concurrency: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._db = db
+        self._lease = lease
+        self._providers = {provider.name: provider for provider in providers}
+        self._settler = settler
+        self._render = render
+        self._concurrency = concurrency
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._running: dict[asyncio.Task[None], tuple[int, str]] = {}  # -> token, provider
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks this worker holds now."""
+        return len(self._running)
+
+    def wake(self) -> None:
+        """There may be something to claim: tasks came in, or a call ended."""
+        self._wake.set()
+
+    def abandon(self, token: int) -> None:
+        """The lease of this token ended: its calls are for nothing, stop paying for them."""
+        for task, (held_by, _) in self._running.items():
+            if held_by == token:
+                task.cancel()
+
+    async def run(self) -> None:
+        """Claim and start tasks until cancelled; those started go on."""
+        while True:
+            self._wake.clear()
+            try:
+                claimed = await self._claim_round()
+            except DatabaseLost as error:
+                log.warning("cannot claim: %s", error)
+                await self._db.revive()
+                claimed = 0
+            if not claimed:
+                await self._woken(POLL_SECONDS)
+
+    async def drain(self, seconds: float) -> None:
+        """Let the calls in flight end; cancel what has not after `seconds`. Their lease's end gives them back."""
+        if self._running:
+            log.info("draining: %d calls in flight may end within %.0f s", len(self._running), seconds)
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._settler.idle()
+
+    async def _woken(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _claim_round(self) -> int:
+        """One claim from each lane that waits, sharing the free slots among them; returns how many tasks."""
+        free = self._concurrency - len(self._running)
+        if free <= 0:
+            return 0
+        lanes = await queue.waiting_lanes(self._db, [*self._providers, queue.LIVE])
+        busy = Counter(provider for _, provider in self._running.values())
+        total = 0
+        for position, lane in enumerate(lanes):
+            share = max(1, (free - total) // (len(lanes) - position))
+            provider = self._providers.get(lane.provider)
+            room = share if provider is None else min(share, provider.concurrency - busy[lane.provider])
+            if room <= 0 or total >= free:
+                continue
+            token = self._lease.token
+            claimed = await queue.claim(self._db, token, lane.id, min(room, CLAIM_BATCH))
+            for one in claimed:
+                self._start(token, lane, one)
+            busy[lane.provider] += len(claimed)
+            total += len(claimed)
+        return total
+
+    def _start(self, token: int, lane: Lane, claimed: Claimed) -> None:
+        task = asyncio.create_task(self._run_one(token, lane, claimed))
+        self._running[task] = (token, lane.provider)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self.wake()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a task was left to its lease's end", exc_info=error)
+
+    async def _run_one(self, token: int, lane: Lane, claimed: Claimed) -> None:
+        outcome = await self._outcome(lane, claimed)
+        if isinstance(outcome, Failure):
+            if outcome.transient and claimed.tries + 1 < TRANSIENT_TRIES_MAX:
+                await self._park(token, claimed, outcome)
+                return
+            outcome = ProviderFailed(outcome.reason)
+        await self._settle(token, claimed, outcome)
+
+    async def _outcome(self, lane: Lane, claimed: Claimed) -> Answer | Failure | Refusal:
+        if lane.provider == queue.LIVE:
+            return InternalError()  # whoever asked is gone with the process that ran it: money back
+        if claimed.lost > LOST_LEASES_MAX:
+            return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
+        assert claimed.request is not None
+        prompt = read_prompt(claimed.request)
+        call = Call(task_id=claimed.id, model=lane.model, prompt=prompt, seconds=CALL_SECONDS)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._providers[lane.provider].generate(call)
+        except TimeoutError:
+            return Failure(reason="timeout", transient=True)
+        except Exception:
+            log.exception("provider %s broke on task %s", lane.provider, claimed.id)
+            return Failure(reason="internal error", transient=True)
+
+    async def _park(self, token: int, claimed: Claimed, failure: Failure) -> None:
+        seconds = retry_delay(claimed.tries, failure.retry_after, random.random())  # noqa: S311
+        log.info("task %s: %s; next try in %.1f s", claimed.id, failure.reason, seconds)
+        run_at = self._clock() + timedelta(seconds=seconds)
+        await queue.release(self._db, token, [(claimed.id, run_at, 1)])
+
+    async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> None:
+        try:
+            if isinstance(outcome, Answer):
+                result = self._render(outcome, self._clock())
+                settlement = answered(token, claimed.id, claimed.day, STANDARD_FEE, outcome, result)
+            else:
+                settlement = failed(token, claimed.id, claimed.day, outcome)
+            settled = await self._settler.settle(settlement)
+        except Exception:
+            if isinstance(outcome, InternalError):
+                raise
+            log.exception("task %s could not be settled as it ended; it fails and is refunded", claimed.id)
+            await self._settle(token, claimed, InternalError())
+            return
+        if not settled:
+            log.warning("task %s: a late answer changed nothing, its lease had ended", claimed.id)

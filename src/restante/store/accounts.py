@@ -1,0 +1,71 @@
+"""Accounts: who may call, what they own and owe. Amounts are nano-dollars."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from restante.store.database import Session
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What authentication needs: the digest of the password, never the password."""
+
+    account_id: int
+    login: str
+    digest: bytes
+
+
+class Account(msgspec.Struct, frozen=True):
+    """`balance` may be spent and has lost what is `held` already; `credit_limit` None: metered."""
+
+    id: int
+    login: str
+    balance: int
+    held: int
+    spent: int
+    funded: int
+    credit_limit: int | None
+    created_at: datetime
+
+
+async def pepper(db: Session, fresh: bytes) -> bytes:
+    """The key of all password digests of this installation, made of `fresh` on the first call ever."""
+    for _ in range(2):  # two processes made it at once: the loser's statement saw nothing, its next one does
+        found: bytes | None = await db.value("pepper", fresh)
+        if found is not None:
+            return found
+    raise AssertionError("the installation's row vanished")
+
+
+async def credentials(db: Session, login: str) -> Credentials | None:
+    """The account behind a login."""
+    row = await db.row("find_account", login)
+    return None if row is None else Credentials(row["id"], row["login"], row["secret"])
+
+
+async def read(db: Session, login: str) -> Account | None:
+    """One account by its login."""
+    row = await db.row("read_account", login)
+    return None if row is None else Account(*row.values())
+
+
+async def every(db: Session) -> list[Account]:
+    """All accounts, by number."""
+    return [Account(*row.values()) for row in await db.rows("list_accounts")]
+
+
+async def add(tx: Session, login: str, digest: bytes, credit_limit: int | None) -> int | None:
+    """A new account with the lowest free number, which is returned; None when all 65,535 are taken.
+
+    In a transaction of its own, which others who add accounts wait for. Raises Conflict when the login exists.
+    """
+    await tx.rows("lock_accounts")
+    number: int | None = await tx.value("add_account", login, digest, credit_limit)
+    return number
+
+
+async def set_digest(db: Session, login: str, digest: bytes) -> bool:
+    """Change an account's password. False when there is no such account."""
+    return await db.value("set_secret", login, digest) is not None

@@ -1,0 +1,264 @@
+"""The connection pool, named statements, transactions and migrations. What PostgreSQL says becomes our own errors.
+
+Statements live in sql/NAME.sql, one each, and are called by that name. Nothing here sets a statement time-out or
+cancels a statement: around a money commit either could hide whether it happened (design, Data 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import date, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Protocol, TypeVar
+
+import asyncpg
+
+from restante.core.errors import OperatorError, RestanteError
+from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, POOL_CONNECTIONS
+
+log = logging.getLogger("restante.database")
+
+T = TypeVar("T")
+
+
+class Row(Protocol):
+    """A row of a result: columns by name or number."""
+
+    def __getitem__(self, column: str | int) -> Any: ...
+    def values(self) -> Iterator[Any]: ...
+
+
+_MIGRATION_LOCK: Final = 7_305_041  # arbitrary, ours alone
+_OLDEST_MAJOR: Final = 15
+_DAILY_TABLES: Final = {"task": "with (fillfactor = 60)", "task_request": "", "answer": "", "transfer": ""}
+
+# Settings of our role in this database, kept there because poolers such as PgBouncer drop start-up parameters.
+# enable_seqscan: statistics taken while the queue was empty cached plans that read whole tables (notes, trap 2).
+_ROLE_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off", "timezone": "UTC"}
+
+
+class DatabaseLost(RestanteError):
+    """The connection broke or cannot be made. Whether a statement under way was committed is not known."""
+
+
+class Conflict(RestanteError):
+    """A unique key exists already."""
+
+
+_LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+
+@contextlib.contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(error.constraint_name or str(error)) from error
+    except _LOST as error:
+        raise DatabaseLost(f"{type(error).__name__}: {error}") from error
+
+
+@cache
+def statement(name: str) -> str:
+    """The SQL of sql/NAME.sql."""
+    return files("restante.store").joinpath("sql", f"{name}.sql").read_text()
+
+
+class Session:
+    """Runs named statements: on any pooled connection (a Database), or inside one transaction."""
+
+    def __init__(self, on: Any) -> None:
+        self._on = on
+
+    async def rows(self, name: str, *args: object) -> list[Row]:
+        """Raises DatabaseLost, Conflict."""
+        with _our_errors():
+            found: list[Row] = await self._on.fetch(statement(name), *args)
+        return found
+
+    async def row(self, name: str, *args: object) -> Row | None:
+        """The only row, or None. Raises DatabaseLost, Conflict."""
+        found = await self.rows(name, *args)
+        return found[0] if found else None
+
+    async def value(self, name: str, *args: object) -> Any:
+        """The first column of the only row, or None. Raises DatabaseLost, Conflict."""
+        found = await self.rows(name, *args)
+        return found[0][0] if found else None
+
+
+class Database(Session):
+    """A pool. `revive` is told when the server is gone and may start it again (the embedded one)."""
+
+    def __init__(self, dsn: str, *, connections: int = POOL_CONNECTIONS, revive: Callable[[], None] | None = None):
+        self.dsn = dsn
+        self._revive = revive
+        self._reviving: asyncio.Task[None] | None = None
+        self._pool = asyncpg.create_pool(dsn, min_size=1, max_size=connections, command_timeout=None)
+        super().__init__(self._pool)
+
+    async def rows(self, name: str, *args: object) -> list[Row]:
+        """Raises DatabaseLost, Conflict. A lost server is asked for again at once, for whoever comes next."""
+        try:
+            return await super().rows(name, *args)
+        except DatabaseLost:
+            self._start_reviving()
+            raise
+
+    async def open(self) -> None:
+        """Connect. Raises OperatorError when the server cannot be reached, is too old or not in UTF-8."""
+        try:
+            await self._pool
+            version = await self._pool.fetchval("show server_version_num")
+            encoding = await self._pool.fetchval("show server_encoding")
+        except (*_LOST, asyncpg.PostgresError) as error:
+            raise OperatorError(
+                f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."
+            ) from error
+        if int(version) // 10_000 < _OLDEST_MAJOR:
+            await self.close()
+            raise OperatorError(f"PostgreSQL {int(version) // 10_000} is too old.", "Use PostgreSQL 15 or newer.")
+        if encoding != "UTF8":
+            await self.close()
+            raise OperatorError(f"The database's encoding is {encoding}.", "Create it with encoding UTF8.")
+
+    async def close(self) -> None:
+        """Close the connections; those still at work are cut off after a second."""
+        try:
+            async with asyncio.timeout(1):
+                await self._pool.close()
+        except (TimeoutError, *_LOST):
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """One transaction on one connection. Raises DatabaseLost, Conflict."""
+        with _our_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield Session(connection)
+
+    async def settled(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization)."""
+        for last in range(COMMIT_TRIES, 0, -1):
+            try:
+                return await work()
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if last == 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def revive(self) -> None:
+        """Ask whoever runs the server to start it again; one attempt serves all who ask at the same time."""
+        reviving = self._start_reviving()
+        if reviving is not None:
+            await asyncio.wait([reviving])
+
+    def _start_reviving(self) -> asyncio.Task[None] | None:
+        if self._revive is None:
+            return None
+        if self._reviving is None or self._reviving.done():
+            self._reviving = asyncio.create_task(self._revived(self._revive))
+        return self._reviving
+
+    async def _revived(self, revive: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(revive)
+        except Exception as error:  # said here, tried again at the next need
+            log.error("PostgreSQL could not be brought back: %s", error)
+
+    @contextlib.asynccontextmanager
+    async def listening(self, channel: str, on_notify: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
+        """Call `on_notify` for each notification of the channel; the yielded event is set when the connection ends."""
+        ended = asyncio.Event()
+        with _our_errors():
+            connection = await asyncpg.connect(self.dsn)
+        try:
+            connection.add_termination_listener(lambda _: ended.set())
+            with _our_errors():
+                await connection.add_listener(channel, lambda *_: on_notify())
+            yield ended
+        finally:
+            with contextlib.suppress(*_LOST, asyncpg.PostgresError):
+                await connection.close(timeout=1)
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date: numbered SQL, forward only, under a lock, so that ten processes may start at
+        once. Raises OperatorError when the database is newer than this restante."""
+        with _our_errors():
+            async with self._pool.acquire() as connection:
+                await _migrate(connection)
+
+    async def prepare_days(self, today: date) -> None:
+        """Make the daily partitions from yesterday (clocks of nodes differ) to DAYS_AHEAD days ahead."""
+        with _our_errors():
+            async with self._pool.acquire() as connection:
+                for offset in range(-1, DAYS_AHEAD + 1):
+                    await _prepare_day(connection, today + timedelta(days=offset))
+
+
+def _migrations() -> Sequence[tuple[int, str, str]]:
+    found = files("restante.store").joinpath("migrations").iterdir()
+    return sorted((int(path.name[:4]), path.name, path.read_text()) for path in found if path.name.endswith(".sql"))
+
+
+async def _migrate(connection: Any) -> None:
+    known = _migrations()
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(
+            "create table if not exists schema_migration"
+            " (version int primary key, name text not null, applied_at timestamptz not null default now())"
+        )
+        at = await connection.fetchval("select coalesce(max(version), 0) from schema_migration")
+        if at > known[-1][0]:
+            raise OperatorError(
+                f"The database is at migration {at}, this restante knows only {known[-1][0]}.",
+                "Run the newer restante that migrated it; migrations are forward only.",
+            )
+        for version, name, text in known:
+            if version > at:
+                log.info("migrating the database: %s", name)
+                await connection.execute(text)
+                await connection.execute("insert into schema_migration (version, name) values ($1, $2)", version, name)
+        await _set_role(connection)
+    # What was just set holds for new sessions only; this one may go on serving.
+    for name, value in _ROLE_SETTINGS.items():
+        await connection.execute(f"set {name} = '{value}'")
+
+
+async def _set_role(connection: Any) -> None:
+    wanted = [f"{name}={value}" for name, value in _ROLE_SETTINGS.items()]
+    has = await connection.fetchval(
+        "select setconfig from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase"
+        " join pg_roles r on r.oid = s.setrole where d.datname = current_database() and r.rolname = current_user"
+    )
+    if set(wanted) <= {entry.replace("TimeZone", "timezone") for entry in has or ()}:
+        return
+    database, role = await connection.fetchrow("select quote_ident(current_database()), quote_ident(current_user)")
+    for name, value in _ROLE_SETTINGS.items():
+        await connection.execute(f"alter role {role} in database {database} set {name} = '{value}'")
+
+
+async def _prepare_day(connection: Any, day: date) -> None:
+    # Day by day: all at once would need more locks than a default server has (notes, trap 8). The look before spares
+    # the table lock that CREATE takes even if the partition exists.
+    if await connection.fetchval("select to_regclass($1) is not null", f"transfer_{day:%Y%m%d}"):
+        return
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        for table, options in _DAILY_TABLES.items():
+            await connection.execute(
+                f"create table if not exists {table}_{day:%Y%m%d} partition of {table}"
+                f" for values from ('{day}') to ('{day + timedelta(days=1)}') {options}"
+            )

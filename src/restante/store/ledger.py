@@ -1,0 +1,109 @@
+"""The ledger: top-ups, statements, and the audit that recomputes everything from the transfers. Nano-dollars."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import msgspec
+
+from restante.core.task import State
+from restante.store.database import Session
+
+KINDS = {1: "top-up", 2: "hold", 3: "settlement"}
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """One row of the ledger: the changes it made to the four places of its account."""
+
+    made_at: datetime
+    kind: str
+    task_id: str
+    balance: int
+    held: int
+    spent: int
+    funded: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What one task cost; `charged` is None until it is settled, `refunded` what came back of the hold."""
+
+    held: int
+    charged: int | None
+    state: State
+    code: int | None
+
+    @property
+    def refunded(self) -> int | None:
+        return None if self.charged is None else max(0, self.held - self.charged)
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What the audit went over, as sums of all transfers."""
+
+    accounts: int
+    transfers: int
+    difference: int
+    funded: int
+    spent: int
+    held: int
+    balance: int
+
+
+async def top_up(db: Session, login: str, now: datetime, transfer_id: str, amount: int) -> int | None:
+    """Put money into an account (negative: take it back); returns the new balance, None without such an account.
+
+    Raises Conflict when the transfer exists already.
+    """
+    balance: int | None = await db.value("top_up", login, now.date(), now, transfer_id, amount)
+    return balance
+
+
+async def statement(db: Session, account_id: int, most: int) -> list[Transfer]:
+    """An account's newest transfers."""
+    return [
+        Transfer(row["made_at"], KINDS[row["kind"]], str(row["task_id"]), *list(row.values())[3:])
+        for row in await db.rows("statement", account_id, most)
+    ]
+
+
+async def receipt(db: Session, account_id: int, day: date, task_id: str) -> Receipt | None:
+    """What a task of the account cost, by id and posting day."""
+    row = await db.row("receipt", day, task_id, account_id)
+    return None if row is None else Receipt(row["held"], row["charged"], State(row["state"]), row["code"])
+
+
+async def totals(db: Session) -> Totals:
+    """The sums over all transfers."""
+    row = await db.row("audit_totals")
+    assert row is not None
+    return Totals(*row.values())
+
+
+async def audit_days(db: Session) -> list[date]:
+    """The days the audit has to visit."""
+    return [row["day"] for row in await db.rows("audit_days")]
+
+
+async def audit_balances(db: Session) -> list[str]:
+    """Each difference between an account's cached amounts and its transfers, in words."""
+    places = ("balance", "held", "spent", "funded")
+    return [
+        f"account {row['id']} ({row['login']}): {', '.join(places)} are {[row[place] for place in places]},"
+        f" its transfers say {[row[f'sum_{place}'] for place in places]}"
+        for row in await db.rows("audit_balances")
+    ]
+
+
+async def audit_day(db: Session, day: date) -> list[str]:
+    """Each hold and task of a day whose state, charge, resolution and queue row do not fit together, in words."""
+    holds = [
+        f"{day} account {row['account_id']}: its tasks hold {row['tasks_held']}, its transfers {row['transfers_held']}"
+        for row in await db.rows("audit_holds", day)
+    ]
+    tasks = [
+        f"{day} task {row['id']} of account {row['account_id']}: state {row['state']}, held {row['held']},"
+        f" charged {row['charged']}, resolution {row['resolved_held']}/{row['resolved_spent']},"
+        f" {'in' if row['queued'] else 'not in'} the queue"
+        for row in await db.rows("audit_tasks", day)
+    ]
+    return holds + tasks

@@ -1,0 +1,154 @@
+"""The queue: lanes, leases, claiming, settling, giving back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import msgspec
+
+from restante.core.limits import PROMOTE_BATCH
+from restante.core.task import Function, State
+from restante.store.database import Session
+from restante.store.packing import pack, unpack
+from restante.store.tasks import GEMINI
+
+CHANNEL = "restante_queue"  # notified after tasks became ready
+LIVE = "live"  # the provider of lane 0: live tasks, claimable once the process that ran them is gone
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """Work for one provider's model."""
+
+    id: int
+    provider: str
+    model: str
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A task leased to a worker. `request` is the client's JSON; None for a live task. `tries` counts calls that the
+    provider put off, `lost` the leases that ended without an answer."""
+
+    id: str
+    day: date
+    account_id: int
+    lost: int
+    tries: int
+    request: bytes | None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """A task's end. `charged` in nano-dollars; exactly one of `message` (a failure) and `result` (JSON array) is set,
+    except for live tasks, whose answer is not stored."""
+
+    token: int
+    id: str
+    day: date
+    state: State
+    code: int
+    charged: int
+    message: str | None = None
+    result: bytes | None = None
+
+
+async def ensure_lane(db: Session, provider: str, project: str, model: str) -> int:
+    """The number of a lane, made on first use."""
+    for _ in range(2):  # made by another process at this moment: seen by the next statement
+        number: int | None = await db.value("ensure_lane", provider, project, model)
+        if number is not None:
+            return number
+    raise AssertionError("a lane vanished")
+
+
+async def waiting_lanes(db: Session, providers: Sequence[str]) -> list[Lane]:
+    """Lanes of these providers with tasks ready now."""
+    return [Lane(*row.values()) for row in await db.rows("waiting_lanes", list(providers))]
+
+
+async def unserved(db: Session, providers: Sequence[str]) -> dict[str, int]:
+    """Unfinished tasks of other providers: {provider: count}."""
+    return {row["provider"]: row["tasks"] for row in await db.rows("unserved_lanes", [*providers, LIVE])}
+
+
+async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
+    """Lease up to `most` tasks of a lane; none if the worker's own lease has ended."""
+    return [
+        Claimed(
+            id=str(row["id"]),
+            day=row["day"],
+            account_id=row["account_id"],
+            lost=row["lost"],
+            tries=row["tries"],
+            request=None if row["request"] is None else unpack(row["request"]),
+        )
+        for row in await db.rows("claim", token, lane, most)
+    ]
+
+
+async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[tuple[str, int, int]]) -> set[str] | None:
+    """Hold the money of live tasks given as (id, account, nano-dollars) and lease them; returns the ids covered.
+
+    None: the token's lease has ended, so nothing was held.
+    """
+    ids, accounts, holds = ([item[part] for item in wanted] for part in range(3))
+    row = await db.row("hold_live", token, now.date(), now, ids, accounts, holds, GEMINI, Function.LIVE)
+    assert row is not None
+    return {str(task_id) for task_id in row["ids"]} if row["alive"] else None
+
+
+async def settle(db: Session, token: int, day: date, now: datetime, group: Sequence[Settlement]) -> set[str]:
+    """Settle tasks of one token and posting day; returns the ids settled. Those the token lost are passed over."""
+    rows = await db.rows(
+        "settle",
+        token,
+        day,
+        [one.id for one in group],
+        [one.state for one in group],
+        [one.code for one in group],
+        [one.message for one in group],
+        [one.charged for one in group],
+        [None if one.result is None else pack(one.result) for one in group],
+        now,
+    )
+    return {str(row["id"]) for row in rows}
+
+
+async def release(db: Session, token: int, back: Sequence[tuple[str, datetime | None, int]]) -> int:
+    """Give leased tasks back as (id, when to run again or None for at once, tries to add); returns how many."""
+    ids, times, tries = ([item[part] for item in back] for part in range(3))
+    return len(await db.rows("release", token, ids, times, tries))
+
+
+async def promote(db: Session) -> bool:
+    """Make parked tasks whose time has come ready; says whether there were any."""
+    return bool(await db.rows("promote", PROMOTE_BATCH))
+
+
+async def register(db: Session, token: int, name: str, lease_seconds: float) -> None:
+    """Begin a worker's incarnation under a fresh random token."""
+    await db.rows("register_worker", token, name, lease_seconds)
+
+
+async def heartbeat(db: Session, token: int, lease_seconds: float) -> bool:
+    """Prolong the lease. False: it ended, and its tasks are others' now."""
+    return await db.value("heartbeat", token, lease_seconds) is not None
+
+
+async def expire(tx: Session) -> dict[int, str]:
+    """End the leases that ran out: {token: worker's name}. In one transaction with `free`, as its first statement."""
+    return {row["token"]: row["name"] for row in await tx.rows("expire_workers")}
+
+
+async def retire(tx: Session, token: int) -> None:
+    """End one's own lease, in one transaction with `free`."""
+    await tx.rows("retire_worker", token)
+
+
+async def free(tx: Session, tokens: Sequence[int], *, lost: bool) -> int:
+    """Tasks leased to these tokens are ready again; `lost` counts it against them. Returns how many."""
+    return len(await tx.rows("free_leases", list(tokens), int(lost)))
+
+
+async def notify(db: Session) -> None:
+    """Wake the listening workers. Never inside a money transaction: a notification serialises commits."""
+    await db.rows("notify", CHANNEL)

@@ -1,0 +1,39 @@
+-- Accept the tasks of one POST: the hold, the tasks, their requests and their queue rows, or nothing.
+-- $1 account  $2 day  $3 now  $4 ids  $5 lanes  $6 holds  $7 tags  $8 requests  $9 platform  $10 function
+-- Returns how many, from the first on, the balance covers. The account's row lock makes that exact: under it the
+-- update sees the newest balance although this statement's snapshot may be older.
+with payer as materialized (
+    select balance, credit_limit from account where id = $1 for no key update
+), item as (
+    select u.*, sum(u.held) over (order by u.ord) as running
+    from unnest($4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bytea[])
+        with ordinality as u (id, lane, held, tag, request, ord)
+), covered as materialized (
+    select i.* from item i, payer p where p.credit_limit is null or i.running <= p.balance + p.credit_limit
+), total as (
+    select sum(held)::bigint as held, (array_agg(id order by ord))[1] as first from covered having count(*) > 0
+), hold as (
+    insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
+    select $2, first, 2, $1, -held, held, 0, 0, $3 from total
+), paid as (
+    update account a set balance = a.balance - t.held, held = a.held + t.held from total t where a.id = $1
+), asked as (
+    select lane, count(*)::int as n from covered group by lane
+), turns as (
+    insert into turn as t (account_id, lane, next, step)
+    select $1, k.lane, coalesce(l.turn, 0) + k.n, k.n from asked k left join lane l on l.id = k.lane
+    on conflict (account_id, lane) do update
+        set next = greatest(t.next + excluded.step, excluded.next), step = excluded.step
+    returning lane, next, step
+), tasks as (
+    insert into task (day, id, account_id, platform, function, state, held, posted_at, tag)
+    select $2, id, $1, $9, $10, 0, held, $3, tag from covered
+), requests as (
+    insert into task_request (day, id, request) select $2, id, request from covered
+), queued as (
+    insert into queue (id, day, account_id, lane, turn, state, held, posted_at, tag)
+    select c.id, $2, $1, c.lane, s.next - s.step + row_number() over (partition by c.lane order by c.ord),
+        0, c.held, $3, c.tag
+    from covered c join turns s using (lane)
+)
+select count(*)::int from covered

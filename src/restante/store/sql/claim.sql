@@ -1,0 +1,21 @@
+-- Lease the next tasks of a lane to a worker, fairest turn first.
+-- $1 the worker's token  $2 lane  $3 how many at the most
+-- The key share on the worker's row makes reaping wait for this claim, so that no row is leased to a worker that
+-- is gone. The lane's own turn is moved by whoever gets its row; it may lag by one claim.
+with me as materialized (
+    select token from worker where token = $1 for key share
+), picked as materialized (
+    select q.ctid, q.turn from queue q
+    where q.state = 0 and q.lane = $2 and exists (select from me)
+    order by q.turn, q.id limit $3 for update skip locked
+), mine as (
+    update queue q set state = 2, token = $1, attempts = q.attempts + 1
+    where q.ctid = any (array (select ctid from picked))
+    returning q.id, q.day, q.account_id, q.lost, q.tries
+), moved as (
+    update lane l set turn = p.turn from (select max(turn) as turn from picked) p
+    where l.id = (select id from lane where id = $2 for update skip locked) and l.turn < p.turn
+)
+select m.id, m.day, m.account_id, m.lost, m.tries, r.request
+from mine m
+left join lateral (select request from task_request r where r.day = m.day and r.id = m.id limit 1) r on true

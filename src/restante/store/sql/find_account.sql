@@ -1,0 +1,2 @@
+-- $1 login
+select id, login, secret from account where login = $1

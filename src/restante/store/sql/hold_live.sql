@@ -1,0 +1,29 @@
+-- Hold the money of live tasks of several accounts and lease them to this process at once.
+-- $1 token  $2 day  $3 now  $4 ids  $5 accounts  $6 holds  $7 platform  $8 function
+-- Returns whether the token's lease stands, and the ids that the balances cover, judged in the order given.
+with item as materialized (
+    select * from unnest($4::uuid[], $5::int[], $6::bigint[]) with ordinality as u (id, account_id, held, ord)
+), me as materialized (
+    select token from worker where token = $1 for key share
+), payer as materialized (
+    select id, balance, credit_limit from account where id = any ($5) order by id for no key update
+), covered as materialized (
+    select x.id, x.account_id, x.held
+    from (select i.*, sum(i.held) over (partition by i.account_id order by i.ord) as running from item i) x
+    join payer p on p.id = x.account_id
+    where (p.credit_limit is null or x.running <= p.balance + p.credit_limit) and exists (select from me)
+), paid as (
+    update account a set balance = a.balance - o.held, held = a.held + o.held
+    from (select account_id, sum(held)::bigint as held from covered group by account_id) o
+    where a.id = o.account_id and a.id = any ($5)
+), hold as (
+    insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
+    select $2, id, 2, account_id, -held, held, 0, 0, $3 from covered
+), tasks as (
+    insert into task (day, id, account_id, platform, function, state, held, posted_at)
+    select $2, id, account_id, $7, $8, 0, held, $3 from covered
+), leased as (
+    insert into queue (id, day, account_id, lane, turn, state, held, posted_at, token, attempts)
+    select id, $2, account_id, 0, 0, 2, held, $3, $1, 1 from covered
+)
+select exists (select from me) as alive, array (select id from covered) as ids

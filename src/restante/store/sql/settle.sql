@@ -1,0 +1,38 @@
+-- Settle tasks of one posting day: answer stored, hold resolved, listed in tasks_ready, queue row gone; together.
+-- $1 the worker's token  $2 day  $3 ids  $4 states  $5 codes  $6 messages  $7 charges  $8 bodies  $9 now
+-- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
+-- A live task (lane 0) has nobody to collect it: neither answer nor listing.
+with item as materialized (
+    select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[])
+        as u (id, state, code, message, charged, body)
+), found as (
+    select x.tid, i.* from item i
+    cross join lateral (select q.ctid as tid from queue q where q.id = i.id and q.token = $1 limit 1) x
+), mine as materialized (
+    delete from queue q using found i where q.ctid = i.tid and q.token = $1 and q.day = $2
+    returning q.id, q.account_id, q.lane, q.held, q.attempts, q.posted_at, q.tag,
+        i.state, i.code, i.message, i.charged, i.body, nextval('ready_seq') as seq
+), locked as materialized (
+    select id from account where id = any (array (select distinct account_id from mine)) order by id for no key update
+), paid as (
+    update account a
+    set balance = a.balance + o.held - o.charged, held = a.held - o.held, spent = a.spent + o.charged
+    from (
+        select account_id, sum(held)::bigint as held, sum(charged)::bigint as charged from mine group by account_id
+    ) o
+    where a.id = o.account_id and a.id = any (array (select id from locked))
+), resolved as (
+    insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
+    select $2, id, 3, account_id, held - charged, -held, charged, 0, $9 from mine
+), done as (
+    update task t
+    set state = m.state, code = m.code, charged = m.charged, attempts = m.attempts, settled_at = $9
+    from mine m where t.day = $2 and t.id = m.id
+), stored as (
+    insert into answer (day, id, account_id, seq, code, message, body)
+    select $2, id, account_id, seq, code, message, body from mine where lane <> 0
+), listed as (
+    insert into ready (account_id, platform, seq, id, posted_at, tag, listed_at)
+    select account_id, 1, seq, id, posted_at, tag, $9 from mine where lane <> 0
+)
+select id from mine

@@ -1,0 +1,106 @@
+"""Tasks in and out: accepting a POST, listing what is ready, fetching answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import msgspec
+
+from restante.core.task import Function
+from restante.store.database import Session
+from restante.store.packing import pack, unpack
+
+GEMINI = 1  # platform numbers, kept in rows
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A judged task on its way in. `request` is what the client sent, as JSON; `hold` in nano-dollars."""
+
+    id: str
+    lane: int
+    hold: int
+    tag: str | None
+    request: bytes
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A row of tasks_ready."""
+
+    id: str
+    posted_at: datetime
+    tag: str | None
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """A stored answer. `result` is the JSON array; None for a failure, whose `message` is set, and when withheld."""
+
+    id: str
+    code: int
+    message: str | None
+    withheld: bool
+    request: bytes | None
+    result: bytes | None
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """A task that has no answer: `running`, else `queued`, else a live task or one whose answer is gone."""
+
+    function: int
+    queued: bool
+    running: bool
+    request: bytes | None
+
+
+async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[Order]) -> int:
+    """Hold the money for, store and queue the first n orders: as many as the balance covers; n is returned.
+
+    `now` is the POST's one time, in UTC: it is in the ids, is posted_at and names the day. Raises Conflict when an id
+    exists; then nothing was accepted.
+    """
+    count: int = await db.value(
+        "accept",
+        account_id,
+        now.date(),
+        now,
+        [order.id for order in orders],
+        [order.lane for order in orders],
+        [order.hold for order in orders],
+        [order.tag for order in orders],
+        [pack(order.request) for order in orders],
+        GEMINI,
+        Function.TASK_POST,
+    )
+    return count
+
+
+async def ready(db: Session, account_id: int, most: int) -> list[Listed]:
+    """Finished tasks nobody fetched yet, oldest first; none while the account owes more than its credit limit."""
+    rows = await db.rows("list_ready", account_id, GEMINI, most)
+    return [Listed(str(row["id"]), row["posted_at"], row["tag"]) for row in rows]
+
+
+async def collect(db: Session, day: date, wanted: Sequence[tuple[int, str]]) -> dict[str, Collected]:
+    """Answers of one posting day by (account, id), taken off tasks_ready in the same statement."""
+    rows = await db.rows("collect", day, [account for account, _ in wanted], [task_id for _, task_id in wanted], GEMINI)
+    return {
+        str(row["id"]): Collected(
+            id=str(row["id"]),
+            code=row["code"],
+            message=row["message"],
+            withheld=row["withheld"],
+            request=None if row["request"] is None else unpack(row["request"]),
+            result=None if row["body"] is None else unpack(row["body"]),
+        )
+        for row in rows
+    }
+
+
+async def find_unanswered(db: Session, day: date, account_id: int, task_id: str) -> Unanswered | None:
+    """A task of the account by id, when `collect` did not know it. None: there is no such task."""
+    row = await db.row("find_task", day, task_id, account_id)
+    if row is None:
+        return None
+    state = row["queue_state"]
+    request = None if row["request"] is None else unpack(row["request"])
+    return Unanswered(row["function"], queued=state is not None, running=state == 2, request=request)

@@ -1,0 +1,166 @@
+"""`restante up`: PostgreSQL, migrations, the operator's account, the API and its workers, in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from restante.app import address, listen, serving
+from restante.config import Settings, environment
+from restante.core.credentials import matches
+from restante.core.errors import OperatorError
+from restante.core.money import parse_usd
+from restante.flow import accounts
+from restante.store import accounts as stored
+from restante.store.database import Database
+from restante.wiring import background, database, utc_now
+
+log = logging.getLogger("restante.up")
+
+_RESTART_SECONDS: Final = (0.5, 2.0, 5.0, 15.0, 30.0)
+_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die of its start
+_KILL_SECONDS: Final = 5.0  # beyond the drain
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A restante that answers. `password` only where this start made it; `broken` is done if the server ended."""
+
+    url: str
+    login: str
+    password: str | None
+    db: Database
+    broken: asyncio.Task[None]
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Everything, answering once this is entered; leaving it drains and leaves no process behind.
+
+    Raises OperatorError for what the operator must mend: no provider, a taken port, an unreachable database.
+    """
+    settings.provider_name()
+    server_socket = listen(settings)
+    url = address(server_socket)
+    try:
+        async with database(settings) as db:
+            password = await operator_account(db, settings)
+            async with (
+                serving(db, settings, server_socket) as server,
+                workers(settings),
+            ):
+                yield Running(url, settings.login, password, db, server)
+    finally:
+        server_socket.close()
+
+
+async def operator_account(db: Database, settings: Settings) -> str | None:
+    """Make the operator's metered account if there is no account at all; returns its password if it was generated.
+
+    Raises OperatorError for a weak RESTANTE_PASSWORD.
+    """
+    if await stored.every(db):
+        await _compare_password(db, settings)
+        return None
+    try:
+        balance = parse_usd(settings.balance)
+    except ValueError as error:
+        raise OperatorError(f"RESTANTE_BALANCE cannot be used: {error}.") from None
+    try:
+        opened = await accounts.open_account(
+            db, settings.login, settings.password, balance=balance, credit_limit=None, now=utc_now()
+        )
+    except OperatorError:
+        if await stored.credentials(db, settings.login):
+            return None  # another restante, started at the same moment, made it
+        raise
+    log.info("made the operator's account %s", opened.login)
+    return opened.password if settings.password is None else None
+
+
+async def _compare_password(db: Database, settings: Settings) -> None:
+    known = await stored.credentials(db, settings.login)
+    if settings.password is None or known is None:
+        return
+    if not matches(settings.password, await accounts.pepper(db), known.digest):
+        log.warning(
+            "RESTANTE_PASSWORD is not %s's password: the first start's stands; `restante account password` changes it",
+            settings.login,
+        )
+
+
+def keep_password(settings: Settings, password: str) -> Path:
+    """Write a generated password where only this user can read it; returns the file."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = password_file(settings)
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        file.write(password + "\n")
+    return path
+
+
+def password_file(settings: Settings) -> Path:
+    """Where the operator's generated password is kept when no terminal could show it."""
+    return settings.data_dir / "operator-password"
+
+
+@contextlib.asynccontextmanager
+async def workers(settings: Settings) -> AsyncIterator[None]:
+    """Worker processes, started again when they die; leaving stops them and waits for their drain."""
+    stopping = asyncio.Event()
+    keepers = [asyncio.create_task(_keep_worker(settings, stopping)) for _ in range(settings.workers)]
+    try:
+        yield
+    finally:
+        stopping.set()
+        if keepers:
+            await asyncio.wait(keepers)
+
+
+async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
+    deaths = 0
+    while not stopping.is_set():
+        # The pipe tells the worker that we are gone, however we went: it then drains and ends.
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "restante", "worker", "--follow-stdin",
+            env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        began = asyncio.get_running_loop().time()
+        with background(_ended(process)) as ended, background(_set(stopping)) as stop:
+            await asyncio.wait([ended, stop], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            await _stop(process, settings.drain_seconds + _KILL_SECONDS)
+            return
+        deaths = 0 if asyncio.get_running_loop().time() - began > _LIVED_SECONDS else deaths + 1
+        pause = _RESTART_SECONDS[min(deaths, len(_RESTART_SECONDS) - 1)]
+        log.error("a worker ended (%s); the next one starts in %.1f s", process.returncode, pause)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stopping.wait()
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    await process.wait()
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        log.error("worker %d did not end within %.0f s and is killed; its tasks go to others", process.pid, seconds)
+        process.kill()
+        await process.wait()

@@ -1,0 +1,260 @@
+"""The five llm_responses endpoints (contract §3.1-3.5) and what is said of every other path (§12.15)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restante.core.answer import Answer
+from restante.core.errors import (
+    CREATED_CODE,
+    CREATED_MESSAGE,
+    InsufficientFunds,
+    InternalError,
+    InvalidBody,
+    InvalidPath,
+    NotFound,
+    Refusal,
+    TooManyLiveTasks,
+    TooManyTasks,
+)
+from restante.core.limits import BODY_BYTES, BODY_DRAIN_BYTES, TASKS_PER_POST
+from restante.core.pricing import STANDARD_HOLD
+from restante.core.task import Function, mint_id, read_prompt
+from restante.flow.accept import Acceptor, Judged
+from restante.flow.collect import Collector
+from restante.flow.live import Live
+from restante.providers.registry import Catalogue
+from restante.store.database import DatabaseLost
+from restante.web import judge, wire
+from restante.web.auth import BasicAuth, Passwords
+from restante.web.judge import Judge, Verdict
+
+log = logging.getLogger("restante.api")
+
+FAMILY = "/" + "/".join(wire.FAMILY_PATH)
+_OUR_APIS = ("/v3/ai_optimization", "/v3/appendix")  # inside them a wrong path is 40402, elsewhere 40400
+
+
+class Api:
+    """The endpoints over their flows; `routes()` is what Starlette serves."""
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        collector: Collector,
+        live: Live,
+        catalogue: Catalogue,
+        judge: Judge,
+        clock: Callable[[], datetime],
+        body_bytes: int = BODY_BYTES,
+    ) -> None:
+        self._acceptor = acceptor
+        self._collector = collector
+        self._live = live
+        self._catalogue = catalogue
+        self._judge = judge
+        self._clock = clock
+        self._body_bytes = body_bytes
+
+    def routes(self) -> list[Route]:
+        """The family's five paths."""
+        return [
+            Route(f"{FAMILY}/task_post", self.task_post, methods=["POST"]),
+            Route(f"{FAMILY}/tasks_ready", self.tasks_ready, methods=["GET"]),
+            Route(f"{FAMILY}/task_get/{{task_id}}", self.task_get, methods=["GET"]),
+            Route(f"{FAMILY}/live", self.live, methods=["POST"]),
+            Route(f"{FAMILY}/models", self.models, methods=["GET"]),
+        ]
+
+    async def task_post(self, request: Request) -> Response:
+        """§3.1: up to 100 tasks, each judged alone; those beyond are answered 40006."""
+        started = time.perf_counter()
+        account_id = _account(request)
+        path = _path(request)
+        body = await self._body(request)
+        verdicts = body if isinstance(body, Refusal) else self._judge_all(body)
+        if isinstance(verdicts, Refusal):
+            return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
+        good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
+        ids, covered = await self._acceptor.accept(account_id, good) if good else ([], 0)
+        elapsed = time.perf_counter() - started
+        accepted = iter(zip(ids, (position < covered for position in range(len(ids))), strict=True))
+        entries = []
+        for one in verdicts:
+            refusal = one.refusal
+            task_id, paid = (self._mint(account_id, Function.TASK_POST), False) if refusal else next(accepted)
+            if paid:
+                entries.append(_created(task_id, path, elapsed, one.request))
+            else:
+                refusal = refusal or InsufficientFunds()
+                entries.append(wire.entry(task_id, path, refusal=refusal, request=one.request))
+        return _answer(entries, started, cost=covered * STANDARD_HOLD)
+
+    async def live(self, request: Request) -> Response:
+        """§3.4: one task, answered in this call."""
+        started = time.perf_counter()
+        account_id = _account(request)
+        path = _path(request)
+        body = await self._body(request)
+        tasks = body if isinstance(body, Refusal) else judge.split(body)
+        if not isinstance(tasks, Refusal) and len(tasks) > 1:
+            tasks = TooManyLiveTasks()
+        verdict = tasks if isinstance(tasks, Refusal) else self._judge.judge(tasks[0], live=True)
+        if isinstance(verdict, Refusal):
+            return self._refused(account_id, Function.LIVE, path, verdict, started)
+        if verdict.model is None:
+            task_id = self._mint(account_id, Function.LIVE)
+            return _answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
+        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request))
+        elapsed = time.perf_counter() - started
+        if isinstance(outcome, Answer):
+            result = wire.answer_result(outcome, self._clock())
+            entry = wire.entry(
+                task_id, path, elapsed=elapsed, cost=cost, request=verdict.request, result=result, result_count=1
+            )
+        else:
+            entry = wire.entry(task_id, path, elapsed=elapsed, refusal=outcome, request=verdict.request)
+        return _answer([entry], started, cost=cost)
+
+    async def tasks_ready(self, request: Request) -> Response:
+        """§3.2: finished tasks nobody fetched yet."""
+        started = time.perf_counter()
+        listed = await self._collector.ready(_account(request))
+        return self._listing(request, Function.TASKS_READY, wire.ready_result(listed), len(listed), started)
+
+    async def models(self, request: Request) -> Response:
+        """§3.5: the models that may be named."""
+        started = time.perf_counter()
+        listed = self._catalogue.listed()
+        return self._listing(request, Function.MODELS, wire.models_result(listed), len(listed), started)
+
+    async def task_get(self, request: Request) -> Response:
+        """§3.3: one answer; fetching it takes the task off tasks_ready."""
+        started = time.perf_counter()
+        task_id = request.path_params["task_id"]
+        found = await self._collector.task_get(_account(request), task_id)
+        entry = wire.entry(
+            task_id,
+            _path(request),
+            elapsed=time.perf_counter() - started,
+            code=found.code,
+            message=found.message,
+            request=found.request,
+            result=found.result,
+            result_count=0 if found.result is None else 1,
+        )
+        return _answer([entry], started)
+
+    def _judge_all(self, body: bytes) -> Sequence[Verdict] | Refusal:
+        tasks = judge.split(body)
+        if isinstance(tasks, Refusal):
+            return tasks
+        verdicts = []
+        for number, raw in enumerate(tasks):
+            verdict = self._judge.judge(raw) if number < TASKS_PER_POST else self._judge.surplus(raw, TooManyTasks())
+            if isinstance(verdict, Refusal):
+                return verdict
+            verdicts.append(verdict)
+        return verdicts
+
+    def _listing(self, request: Request, function: Function, result: bytes, count: int, started: float) -> Response:
+        entry = wire.entry(
+            self._mint(_account(request), function),
+            _path(request),
+            elapsed=time.perf_counter() - started,
+            result=result,
+            result_count=count,
+        )
+        return _answer([entry], started)
+
+    def _refused(
+        self, account_id: int, function: Function, path: Sequence[str], why: Refusal, started: float
+    ) -> Response:
+        """A whole call refused: one task that says why (contract §12.5)."""
+        return _answer([wire.entry(self._mint(account_id, function), path, refusal=why)], started)
+
+    def _mint(self, account_id: int, function: Function) -> str:
+        return mint_id(self._clock(), account_id, function, secrets.randbits(48))
+
+    async def _body(self, request: Request) -> bytes | Refusal:
+        """The request's body; an oversized one is 40503, never a 413 (§12.15)."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= self._body_bytes:
+                chunks.append(chunk)
+            elif size > BODY_DRAIN_BYTES:
+                break  # whoever sends this much more does not listen; the connection is closed
+            else:
+                chunks.clear()
+        return b"".join(chunks) if size <= self._body_bytes else InvalidBody()
+
+
+def _account(request: Request) -> int:
+    account_id: int = request.scope["account_id"]
+    return account_id
+
+
+def _path(request: Request) -> Sequence[str]:
+    return request.url.path.strip("/").split("/")
+
+
+def _created(task_id: str, path: Sequence[str], elapsed: float, request: bytes) -> wire.TaskEntry:
+    return wire.entry(
+        task_id, path, elapsed=elapsed, code=CREATED_CODE, message=CREATED_MESSAGE, cost=STANDARD_HOLD, request=request
+    )
+
+
+def _answer(entries: Sequence[wire.TaskEntry], started: float, *, cost: int = 0) -> Response:
+    return _json(wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost))
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, media_type="application/json")
+
+
+def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) -> Starlette:
+    """The ASGI application."""
+
+    async def unknown_path(request: Request, _: Exception) -> Response:
+        """§12.15: 40402 inside our APIs, with a task and no data; 40400 and HTTP 404 elsewhere."""
+        path = request.url.path
+        if not any(path == ours or path.startswith(f"{ours}/") for ours in _OUR_APIS):
+            return _json(wire.refused_call(NotFound()), 404)
+        task_id = mint_id(clock(), _account(request), Function.TASK_POST, secrets.randbits(48))
+        entry = wire.entry(task_id, _path(request), refusal=InvalidPath())
+        return _answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
+
+    async def no_database(request: Request, error: Exception) -> Response:
+        log.error("%s %s: 50000, %s", request.method, request.url.path, error)
+        return _json(wire.refused_call(InternalError()), 500)
+
+    async def gone(request: Request, _: Exception) -> Response:
+        return Response()  # nobody reads it
+
+    async def broken(request: Request, error: Exception) -> Response:
+        return _json(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
+
+    return Starlette(
+        routes=api.routes(),
+        middleware=[Middleware(BasicAuth, passwords=passwords)],
+        exception_handlers={
+            HTTPException: unknown_path,
+            DatabaseLost: no_database,
+            ClientDisconnect: gone,
+            Exception: broken,
+        },
+    )

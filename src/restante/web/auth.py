@@ -1,0 +1,89 @@
+"""HTTP Basic on every call under /v3 (contract §1, §2.1), without a query: passwords are believed for three seconds."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import time
+from collections import OrderedDict
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from restante.core.credentials import matches
+from restante.core.errors import InternalError
+from restante.core.limits import CREDENTIALS_CACHED, CREDENTIALS_SECONDS
+from restante.store import accounts
+from restante.store.accounts import Credentials
+from restante.store.database import Database, DatabaseLost
+from restante.web.wire import UNAUTHORIZED_BODY, refused_call
+
+log = logging.getLogger("restante.auth")
+
+_NOBODY: Final = Credentials(0, "", bytes(32))
+
+_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Rest Server"'}
+_JSON_401: Final = Response(UNAUTHORIZED_BODY, 401, _CHALLENGE, media_type="application/json")
+_JSON_500: Final = Response(refused_call(InternalError()), 500, media_type="application/json")
+
+
+class Passwords:
+    """Checks logins and passwords against the database, through a bounded memory of a few seconds."""
+
+    def __init__(self, db: Database, pepper: bytes) -> None:
+        self._db = db
+        self._pepper = pepper
+        self._known: OrderedDict[str, tuple[float, Credentials | None]] = OrderedDict()
+
+    async def check(self, header: str) -> int | None:
+        """The account that an Authorization header proves, or None. Raises DatabaseLost."""
+        scheme, _, encoded = header.partition(" ")
+        try:
+            login, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        if scheme.lower() != "basic" or not colon or "\0" in login:
+            return None
+        found = await self._find(login)
+        # An unknown login costs the same comparison: no timing tells which logins exist.
+        right = matches(password, self._pepper, (found or _NOBODY).digest)
+        return found.account_id if found is not None and right else None
+
+    async def _find(self, login: str) -> Credentials | None:
+        now = time.monotonic()
+        known = self._known.get(login)
+        if known is not None and now - known[0] < CREDENTIALS_SECONDS:
+            return known[1]
+        found = await accounts.credentials(self._db, login)
+        self._known[login] = (now, found)
+        self._known.move_to_end(login)
+        while len(self._known) > CREDENTIALS_CACHED:
+            self._known.popitem(last=False)
+        return found
+
+
+class BasicAuth:
+    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, or answers the 401 body."""
+
+    def __init__(self, app: ASGIApp, passwords: Passwords) -> None:
+        self._app = app
+        self._passwords = passwords
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v3/"):
+            await self._app(scope, receive, send)
+            return
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        try:
+            account_id = await self._passwords.check(header.decode("latin-1"))
+        except DatabaseLost as error:
+            log.error("%s: 50000, nobody can be authenticated: %s", scope["path"], error)
+            await _JSON_500(scope, receive, send)
+            return
+        if account_id is None:
+            await _JSON_401(scope, receive, send)
+            return
+        scope["account_id"] = account_id
+        await self._app(scope, receive, send)

@@ -1,0 +1,212 @@
+"""Judging what a client posts: each task alone, fields in the contract's order, the first error reported (§12.10).
+
+`PostedTask` is the one statement of the request's format: types and limits are enforced from it, and its field order is
+the order of judgement. A good task is decoded once; a bad one is looked at again, field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from restante.core import limits
+from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, UnknownField
+from restante.core.task import Message, Model
+
+FindModel = Callable[[str], Model | None]
+
+
+class ChainMessage(Message, frozen=True, forbid_unknown_fields=True):
+    """A message of the chain as it may be posted."""
+
+    message: Annotated[str, Meta(max_length=limits.CHAIN_MESSAGE_CHARS)]
+
+
+class PostedTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task as posted (contract §3.1). Null means "not sent" (§12.1), so every field admits it."""
+
+    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS)] | None = None
+    model_name: Annotated[str, Meta(min_length=1, max_length=limits.MODEL_NAME_CHARS)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=limits.OUTPUT_TOKENS_MAX)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=limits.TEMPERATURE_MAX)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    web_search: bool | None = None
+    use_reasoning: bool | None = None
+    system_message: Annotated[str, Meta(max_length=limits.SYSTEM_MESSAGE_CHARS)] | None = None
+    message_chain: Annotated[list[ChainMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
+    tag: Annotated[str, Meta(max_length=limits.TAG_CHARS)] | None = None
+    postback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
+    pingback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A judged task: `refusal` and no model, or a model and no refusal. `request` is what was sent, nulls dropped."""
+
+    request: bytes
+    task: PostedTask | None = None
+    model: Model | None = None
+    refusal: Refusal | None = None
+
+
+_FIELDS: Final[dict[str, Any]] = get_type_hints(PostedTask, include_extras=True)
+_SISTER_FIELDS: Final = frozenset({"force_web_search", "web_search_country_iso_code", "web_search_city"})  # §8
+_WEBHOOKS: Final = ("postback_url", "pingback_url")
+_OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
+_MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_typed = msgspec.json.Decoder(PostedTask)
+_split = msgspec.json.Decoder(list[msgspec.Raw])
+_untyped = msgspec.json.Decoder()
+_by_field = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def split(body: bytes) -> Sequence[msgspec.Raw] | Refusal:
+    """The tasks of a POST, or why there are none: 40502 for nothing, 40503 for what is no JSON array (§12.5)."""
+    body = body.removeprefix(_BYTE_ORDER_MARK)
+    if not body.strip():
+        return EmptyBody()
+    try:
+        return _split.decode(body) or EmptyBody()
+    except _MALFORMED:
+        return InvalidBody()
+
+
+class Judge:
+    """Judges tasks against the models on offer. `ignore_unknown`: drop unknown fields instead of refusing (§12.9)."""
+
+    def __init__(self, find_model: FindModel, *, ignore_unknown: bool = False) -> None:
+        self._find_model = find_model
+        self._ignore_unknown = ignore_unknown
+
+    def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
+        """One task. InvalidBody says that its text is no JSON, hence the whole POST is none (§12.27)."""
+        text = bytes(raw)
+        try:
+            task = _typed.decode(text)
+        except msgspec.ValidationError:
+            return self._look_closer(text, live=live)
+        except _MALFORMED:
+            return InvalidBody()
+        if b"\\u0000" in text:
+            return self._look_closer(text, live=live)
+        return self._verdict(_as_sent(text), task, frozenset(), live=live)
+
+    def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
+        """A task beyond the hundredth: refused unjudged, echoed if it can be."""
+        try:
+            return Verdict(_echo(_untyped.decode(raw)), refusal=refusal)
+        except _MALFORMED:
+            return InvalidBody()
+
+    def _look_closer(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
+        try:
+            sent = _untyped.decode(text)
+        except _MALFORMED:
+            return InvalidBody()
+        if not isinstance(sent, dict):
+            return Verdict(_echo(sent), refusal=InvalidBody())
+        if self._ignore_unknown:
+            sent = {name: value for name, value in sent.items() if name in _FIELDS}
+        values, faulty = _read_fields(sent)
+        unknown = next((name for name in sent if name not in _FIELDS), None)
+        verdict = self._verdict(_echo(sent | values), PostedTask(**values), faulty, live=live)
+        if verdict.refusal is None and unknown is not None:
+            refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(_printable(unknown))
+            return Verdict(verdict.request, refusal=refusal)
+        return verdict
+
+    def _verdict(self, request: bytes, task: PostedTask, faulty: frozenset[str], *, live: bool) -> Verdict:
+        model = None if task.model_name is None else self._find_model(task.model_name)
+        for name in _FIELDS:
+            if name in faulty or not _acceptable(name, task, model, live=live):
+                return Verdict(request, refusal=InvalidField(name))
+        return Verdict(request, task, model)
+
+
+def _acceptable(name: str, task: PostedTask, model: Model | None, *, live: bool) -> bool:
+    """What the field's type alone cannot say."""
+    value = getattr(task, name)
+    if name == "user_prompt":
+        return value is not None
+    if name == "model_name":
+        return model is not None
+    if value is None or model is None:
+        return True
+    if name == "max_output_tokens":
+        reasons = task.use_reasoning or model.reasoning_forced
+        return not reasons or value >= limits.OUTPUT_TOKENS_MIN_REASONING
+    if name == "web_search":
+        return not value or model.web_search
+    if name in _WEBHOOKS:
+        return not live and _is_webhook_url(value)
+    return True
+
+
+def _is_webhook_url(url: str) -> bool:
+    """Absolute http or https, no credentials (contract §12.11)."""
+    try:
+        parts = urlsplit(url)
+        valid_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and valid_port
+        and url.isprintable()
+        and " " not in url
+    )
+
+
+def _read_fields(sent: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The acceptable values by field, and the names of the fields whose value is not."""
+    values: dict[str, Any] = {}
+    faulty: set[str] = set()
+    for name, kind in _FIELDS.items():
+        value = sent.get(name)
+        if name == "max_output_tokens" and isinstance(value, float) and value.is_integer():
+            value = int(value)  # 1024.0 is a valid int (§12.10)
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            faulty.add(name)
+            continue
+        if value is not None and _holds_nul(value):
+            faulty.add(name)
+        elif value is not None:
+            values[name] = value
+    return values, frozenset(faulty)
+
+
+def _holds_nul(value: Any) -> bool:
+    """PostgreSQL's text cannot hold U+0000, and no prompt needs it (§12.10)."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, list):
+        return any(_holds_nul(item) for item in value)
+    return isinstance(value, dict) and any(_holds_nul(item) for item in value.values())
+
+
+def _as_sent(text: bytes) -> bytes:
+    """A good task's own text, without blanks between its tokens and without nulls."""
+    if b"null" in text:
+        kept = {name: value for name, value in _by_field.decode(text).items() if bytes(value) != b"null"}
+        text = msgspec.json.encode(kept)
+    return msgspec.json.format(text, indent=-1)
+
+
+def _echo(sent: Any) -> bytes:
+    """What of a doubtful task is echoed: its fields without nulls and without keys that the echo has of its own."""
+    if not isinstance(sent, dict):
+        return b"{}"
+    return msgspec.json.encode({k: v for k, v in sent.items() if v is not None and k not in _OUR_KEYS})
+
+
+def _printable(name: str) -> str:
+    return "".join(c for c in name[:64] if c.isprintable())

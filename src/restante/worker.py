@@ -1,0 +1,65 @@
+"""The worker process: everything it is made of is put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+
+from restante.config import Settings
+from restante.flow.expire import keep_days, keep_leases, keep_parked
+from restante.flow.lease import Lease
+from restante.flow.run import Runner
+from restante.flow.settle import Settler
+from restante.store import queue
+from restante.store.database import Database, DatabaseLost
+from restante.web.wire import answer_result
+from restante.wiring import background, build_provider, utc_now
+
+log = logging.getLogger("restante.worker")
+
+_RELISTEN_SECONDS = 1.0
+
+
+@contextlib.asynccontextmanager
+async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
+    what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
+    async with contextlib.AsyncExitStack() as stack:
+        provider = build_provider(settings)
+        stack.push_async_callback(provider.close)
+        settler = Settler(db, utc_now)
+        lease = Lease(
+            db,
+            f"worker {socket.gethostname()} {os.getpid()}",
+            settings.lease_seconds,
+            on_lost=lambda token: runner.abandon(token),
+        )
+        runner = Runner(db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now)
+        await lease.begin()
+        stack.push_async_callback(lease.end)
+        stack.enter_context(background(keep_days(db, utc_now)))
+        stack.enter_context(background(keep_leases(db, settings.lease_seconds, runner.wake)))
+        stack.enter_context(background(keep_parked(db, runner.wake)))
+        stack.enter_context(background(_listen(db, runner.wake)))
+        stack.push_async_callback(runner.drain, settings.drain_seconds)
+        log.info(
+            "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)
+        )
+        for other, tasks in (await queue.unserved(db, [provider.name])).items():
+            log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
+        with background(runner.run()) as claiming:
+            yield claiming
+
+
+async def _listen(db: Database, wake: Callable[[], None]) -> None:
+    while True:
+        try:
+            async with db.listening(queue.CHANNEL, wake) as ended:
+                await ended.wait()
+        except DatabaseLost as error:
+            log.warning("not listening, looking every moment instead: %s", error)
+        await asyncio.sleep(_RELISTEN_SECONDS)
