@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -36,7 +37,7 @@ def _debian_15() -> Iterator[str]:
     """Debian's PostgreSQL 15 on a socket of its own, as `postgres` or whoever runs the tests."""
     root = os.geteuid() == 0
     user = "postgres" if root else pwd.getpwuid(os.geteuid()).pw_name
-    identity = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if root else {}
+    identity: dict[str, Any] = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if root else {}
     directory = Path(tempfile.mkdtemp(prefix="pg15-"))
     try:
         if root:

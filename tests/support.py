@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -37,7 +36,12 @@ class Process:
         self.stdout_path, self.stderr_path = directory / f"{name}.out", directory / f"{name}.err"
         with self.stdout_path.open("w") as out, self.stderr_path.open("w") as err:
             self.popen = subprocess.Popen(
-                [*COMMAND, *arguments], env=env, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True
+                [*COMMAND, *arguments],
+                env=env,
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     @property
@@ -145,9 +149,7 @@ def look(data_dir: Path, work: Callable[[Database], Awaitable[T]]) -> T:
 async def open_account(db: Database, login: str, usd: str = "1", credit_limit: str | None = "0") -> tuple[str, str]:
     """Open an account; its login and password. `credit_limit` None: metered."""
     limit = None if credit_limit is None else parse_usd(credit_limit)
-    opened = await accounts.open_account(
-        db, login, None, balance=parse_usd(usd), credit_limit=limit, now=utc_now()
-    )
+    opened = await accounts.open_account(db, login, None, balance=parse_usd(usd), credit_limit=limit, now=utc_now())
     return opened.login, opened.password
 
 
@@ -212,5 +214,3 @@ class Http:
                             found[task_id] = entry
                 await asyncio.sleep(0.05)  # polls as a client does
         return found
-
-

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -17,6 +16,7 @@ from restante.app import address, listen, serving
 from restante.config import Settings, environment
 from restante.core.credentials import matches
 from restante.core.errors import OperatorError
+from restante.core.limits import WORKER_KILL_SECONDS, WORKER_LIVED_SECONDS, WORKER_RESTART_SECONDS
 from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
@@ -24,10 +24,6 @@ from restante.store.database import Database
 from restante.wiring import background, database, utc_now
 
 log = logging.getLogger("restante.up")
-
-_RESTART_SECONDS: Final = (0.5, 2.0, 5.0, 15.0, 30.0)
-_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die of its start
-_KILL_SECONDS: Final = 5.0  # beyond the drain
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -136,10 +132,10 @@ async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
         with background(_ended(process)) as ended, background(_set(stopping)) as stop:
             await asyncio.wait([ended, stop], return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
-            await _stop(process, settings.drain_seconds + _KILL_SECONDS)
+            await _stop(process, settings.drain_seconds + WORKER_KILL_SECONDS)
             return
-        deaths = 0 if asyncio.get_running_loop().time() - began > _LIVED_SECONDS else deaths + 1
-        pause = _RESTART_SECONDS[min(deaths, len(_RESTART_SECONDS) - 1)]
+        deaths = 0 if asyncio.get_running_loop().time() - began > WORKER_LIVED_SECONDS else deaths + 1
+        pause = WORKER_RESTART_SECONDS[min(deaths, len(WORKER_RESTART_SECONDS) - 1)]
         log.error("a worker ended (%s); the next one starts in %.1f s", process.returncode, pause)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):

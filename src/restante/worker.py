@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 from restante.config import Settings
+from restante.core.limits import RELISTEN_SECONDS
 from restante.flow.expire import keep_days, keep_leases, keep_parked
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
@@ -20,8 +21,6 @@ from restante.web.wire import answer_result
 from restante.wiring import background, build_provider, utc_now
 
 log = logging.getLogger("restante.worker")
-
-_RELISTEN_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -62,4 +61,4 @@ async def _listen(db: Database, wake: Callable[[], None]) -> None:
                 await ended.wait()
         except DatabaseLost as error:
             log.warning("not listening, looking every moment instead: %s", error)
-        await asyncio.sleep(_RELISTEN_SECONDS)
+        await asyncio.sleep(RELISTEN_SECONDS)

@@ -60,9 +60,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     `reason` is shown to the client in brackets (50301): a short phrase, no secrets, no URLs.
     `transient` says that the same call may succeed later; then it is tried again, not before
-    `retry_after` seconds where the provider named a time.
+    `retry_after` seconds where the provider named a time. `waits`: the task is not at fault and waits for
+    the operator, however often it is tried (a rejected key, contract §12.26).
     """
 
     reason: str
     transient: bool = False
     retry_after: float | None = None
+    waits: bool = False

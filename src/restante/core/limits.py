@@ -66,4 +66,51 @@ USD_MAX: Final = 1_000_000_000  # one top-up or credit limit; keeps every sum fa
 
 # --- the embedded model (notes embedded, B) ------------------------------------------------------------
 EMBEDDED_CONTEXT_TOKENS: Final = 8_192  # a slot: the model's own limit
-EMBEDDED_SECONDS: Final = 300.0  # one answer of the demonstration model on a busy laptop
+
+# --- the Gemini adapter (notes providers, 2) ----------------------------------------------------------
+API_KEY_CHARS: Final = 4_096  # any provider's keys are below 300; a larger file is some other file
+# A file changed this recently is read again at every call: two writes of one length within one tick of the file
+# system's clock (up to 2 s, on FAT) look like one.
+API_KEY_UNSETTLED_SECONDS: Final = 3.0
+GEMINI_REPLY_BYTES: Final = 32 * 1024 * 1024  # of one reply, unpacked; 65,536 output tokens are below 1 MiB
+GEMINI_CONNECT_SECONDS: Final = 10.0  # for name, TCP and TLS; the call's own time goes on counting
+GEMINI_MODELS_SECONDS: Final = 3_600.0  # the list of models is believed this long
+GEMINI_MODELS_RETRY_SECONDS: Final = 60.0  # with an old list in hand, asking again after a failure
+GEMINI_MODELS_CALL_SECONDS: Final = 30.0  # all pages together
+GEMINI_MODELS_PAGES: Final = 20  # of 1,000 models each; Google lists about 60
+RETRY_AFTER_MAX: Final = 86_400.0  # seconds; a longer word of a provider is a mistake, and ours is the deadline
+PRICE_WARNINGS_REMEMBERED: Final = 1_000  # and warned about once; far more than Google has
+
+# --- the scripted provider ----------------------------------------------------------------------------
+SCRIPTED_WORDS_MAX: Final = 200_000  # about 1.3 MB of text: far beyond any answer, and no way to fill the memory
+SCRIPTED_SECONDS_MAX: Final = 86_400.0  # of latency and retry_after: a day is for ever
+SCRIPTED_TOKENS_MAX: Final = 1_000_000_000
+SCRIPTED_TASKS_REMEMBERED: Final = 100_000  # task ids that fail_times counts; the oldest are forgotten first
+
+# --- the embedded model's process ---------------------------------------------------------------------
+MODEL_START_SECONDS: Final = 60.0  # 0.5-2 s measured, most of it reading 98 MB; a cold network disk is far slower
+MODEL_STOP_SECONDS: Final = 2.0  # from the end of its stdin; 0.02 s measured. Then it is killed
+MODEL_LOCK_SECONDS: Final = 2 * MODEL_START_SECONDS  # another process may start the child and first have to kill one
+MODEL_LOCK_POLL_SECONDS: Final = 0.02  # nothing beside a start; unlike a thread in flock(), it can be cancelled
+MODEL_PROBE_SECONDS: Final = 10.0  # 2 ms measured, generating or not: beyond this the server hangs
+MODEL_LOG_TAIL_BYTES: Final = 1_000  # of the engine's log, in the message that it did not start
+
+# --- worker processes of `restante up` ----------------------------------------------------------------
+WORKER_RESTART_SECONDS: Final = (0.5, 2.0, 5.0, 15.0, 30.0)  # before the next one, after the n-th early death
+WORKER_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die of its start
+WORKER_KILL_SECONDS: Final = 5.0  # beyond the drain
+RELISTEN_SECONDS: Final = 1.0  # between tries to listen for notifications; polling goes on meanwhile
+SETTLE_RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)  # between tries to store an answer while the database is away
+KEY_WAIT_SECONDS: Final = 60.0  # a task whose provider key was rejected looks again this often (contract §12.26)
+
+# --- the embedded PostgreSQL (notes embedded, A) ---------------------------------------------------------
+POSTGRES_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107, macOS 103
+POSTGRES_POLL_SECONDS: Final = 0.02  # between looks at a server that starts or stops
+POSTGRES_REPORT_SECONDS: Final = 1.0  # a wait longer than this is explained to the user
+POSTGRES_PROBE_SECONDS: Final = 5.0  # a connection that stays silent this long counts as no answer
+POSTGRES_UNREACHABLE_SECONDS: Final = 30.0  # a running server opens its socket before anything slow
+POSTGRES_RETRY_SECONDS: Final = (
+    0.2  # the last processes of a killed server hold its memory a moment
+)
+POSTGRES_RETRIES: Final = 100  # of such starts
+POSTGRES_SHARED_BUFFERS_BYTES: Final = (32 << 20, 1 << 30)  # a sixteenth of the memory, within these

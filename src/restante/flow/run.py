@@ -18,6 +18,7 @@ from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
     CALL_SECONDS,
     CLAIM_BATCH,
+    KEY_WAIT_SECONDS,
     LOST_LEASES_MAX,
     POLL_SECONDS,
     RETRY_SECONDS,
@@ -152,7 +153,7 @@ class Runner:
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed) -> None:
         outcome = await self._outcome(lane, claimed)
         if isinstance(outcome, Failure):
-            if outcome.transient and claimed.tries + 1 < TRANSIENT_TRIES_MAX:
+            if outcome.waits or (outcome.transient and claimed.tries + 1 < TRANSIENT_TRIES_MAX):
                 await self._park(token, claimed, outcome)
                 return
             outcome = ProviderFailed(outcome.reason)
@@ -176,10 +177,14 @@ class Runner:
             return Failure(reason="internal error", transient=True)
 
     async def _park(self, token: int, claimed: Claimed, failure: Failure) -> None:
-        seconds = retry_delay(claimed.tries, failure.retry_after, random.random())  # noqa: S311
+        chance = random.random()  # noqa: S311
+        if failure.waits:
+            seconds = KEY_WAIT_SECONDS * (0.8 + 0.4 * chance)
+        else:
+            seconds = retry_delay(claimed.tries, failure.retry_after, chance)
         log.info("task %s: %s; next try in %.1f s", claimed.id, failure.reason, seconds)
         run_at = self._clock() + timedelta(seconds=seconds)
-        await queue.release(self._db, token, [(claimed.id, run_at, 1)])
+        await queue.release(self._db, token, [(claimed.id, run_at, 0 if failure.waits else 1)])
 
     async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> None:
         try:

@@ -13,6 +13,7 @@ from datetime import date, datetime
 
 from restante.core.answer import Answer
 from restante.core.errors import OK_CODE, Refusal
+from restante.core.limits import SETTLE_RETRY_SECONDS
 from restante.core.money import Nano
 from restante.core.pricing import charge
 from restante.core.task import State
@@ -22,8 +23,6 @@ from restante.store.database import Database, DatabaseLost
 from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.settle")
-
-_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 def answered(token: int, task_id: str, day: date, fee: Nano, answer: Answer, result: bytes | None) -> Settlement:
@@ -73,7 +72,7 @@ class Settler:
             except DatabaseLost as error:
                 # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing
                 # is settled twice.
-                wait = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
+                wait = SETTLE_RETRY_SECONDS[min(tries, len(SETTLE_RETRY_SECONDS) - 1)]
                 tries += 1
                 log.warning("%d answers wait for the database (%s)", len(members), error)
                 await self._db.revive()

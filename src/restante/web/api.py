@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -71,11 +71,11 @@ class Api:
     def routes(self) -> list[Route]:
         """The family's five paths."""
         return [
-            Route(f"{FAMILY}/task_post", self.task_post, methods=["POST"]),
-            Route(f"{FAMILY}/tasks_ready", self.tasks_ready, methods=["GET"]),
-            Route(f"{FAMILY}/task_get/{{task_id}}", self.task_get, methods=["GET"]),
-            Route(f"{FAMILY}/live", self.live, methods=["POST"]),
-            Route(f"{FAMILY}/models", self.models, methods=["GET"]),
+            _route("POST", "task_post", self.task_post),
+            _route("GET", "tasks_ready", self.tasks_ready),
+            _route("GET", "task_get/{task_id}", self.task_get),
+            _route("POST", "live", self.live),
+            _route("GET", "models", self.models),
         ]
 
     async def task_post(self, request: Request) -> Response:
@@ -203,13 +203,21 @@ class Api:
         return b"".join(chunks) if size <= self._body_bytes else InvalidBody()
 
 
+def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    """A path that knows this one method: not HEAD either, which would take an answer off tasks_ready unread."""
+    route = Route(f"{FAMILY}/{path}", endpoint)
+    route.methods = {method}
+    return route
+
+
 def _account(request: Request) -> int:
     account_id: int = request.scope["account_id"]
     return account_id
 
 
 def _path(request: Request) -> Sequence[str]:
-    return request.url.path.strip("/").split("/")
+    path: str = request.scope["path"]  # decoded, so that task_get's path ends with the very id
+    return path.strip("/").split("/")
 
 
 def _created(task_id: str, path: Sequence[str], elapsed: float, request: bytes) -> wire.TaskEntry:
@@ -231,7 +239,7 @@ def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) ->
 
     async def unknown_path(request: Request, _: Exception) -> Response:
         """§12.15: 40402 inside our APIs, with a task and no data; 40400 and HTTP 404 elsewhere."""
-        path = request.url.path
+        path = request.scope["path"]
         if not any(path == ours or path.startswith(f"{ours}/") for ours in _OUR_APIS):
             return _json(wire.refused_call(NotFound()), 404)
         task_id = mint_id(clock(), _account(request), Function.TASK_POST, secrets.randbits(48))
@@ -248,7 +256,7 @@ def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) ->
     async def broken(request: Request, error: Exception) -> Response:
         return _json(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
 
-    return Starlette(
+    app = Starlette(
         routes=api.routes(),
         middleware=[Middleware(BasicAuth, passwords=passwords)],
         exception_handlers={
@@ -258,3 +266,5 @@ def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) ->
             Exception: broken,
         },
     )
+    app.router.redirect_slashes = False  # a path with a slash too many is a wrong path (§12.15), not a redirect
+    return app

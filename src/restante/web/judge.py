@@ -58,8 +58,10 @@ _WEBHOOKS: Final = ("postback_url", "pingback_url")
 _OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_NOTHING: Final = b"{}"
 
 _typed = msgspec.json.Decoder(PostedTask)
+_typed_field: Final = {name: msgspec.json.Decoder(kind) for name, kind in _FIELDS.items()}
 _split = msgspec.json.Decoder(list[msgspec.Raw])
 _untyped = msgspec.json.Decoder()
 _by_field = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -84,7 +86,7 @@ class Judge:
         self._ignore_unknown = ignore_unknown
 
     def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
-        """One task. InvalidBody says that its text is no JSON, hence the whole POST is none (§12.27)."""
+        """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27)."""
         text = bytes(raw)
         try:
             task = _typed.decode(text)
@@ -98,23 +100,22 @@ class Judge:
 
     def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
         """A task beyond the hundredth: refused unjudged, echoed if it can be."""
-        try:
-            return Verdict(_echo(_untyped.decode(raw)), refusal=refusal)
-        except _MALFORMED:
-            return InvalidBody()
+        sent = _fields_sent(bytes(raw))
+        if isinstance(sent, InvalidBody):
+            return sent
+        return Verdict(_echo(sent or {}), refusal=refusal)
 
     def _look_closer(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
-        try:
-            sent = _untyped.decode(text)
-        except _MALFORMED:
-            return InvalidBody()
-        if not isinstance(sent, dict):
-            return Verdict(_echo(sent), refusal=InvalidBody())
+        sent = _fields_sent(text)
+        if isinstance(sent, InvalidBody):
+            return sent
+        if sent is None:
+            return Verdict(_NOTHING, refusal=InvalidBody())
         if self._ignore_unknown:
-            sent = {name: value for name, value in sent.items() if name in _FIELDS}
+            sent = {name: raw for name, raw in sent.items() if name in _FIELDS}
         values, faulty = _read_fields(sent)
         unknown = next((name for name in sent if name not in _FIELDS), None)
-        verdict = self._verdict(_echo(sent | values), PostedTask(**values), faulty, live=live)
+        verdict = self._verdict(_echo(sent), PostedTask(**values), faulty, live=live)
         if verdict.refusal is None and unknown is not None:
             refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(_printable(unknown))
             return Verdict(verdict.request, refusal=refusal)
@@ -164,48 +165,76 @@ def _is_webhook_url(url: str) -> bool:
     )
 
 
-def _read_fields(sent: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-    """The acceptable values by field, and the names of the fields whose value is not."""
+def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
+    """A task's fields, each as it was written, nulls dropped; None when it is no object. Of a task from `split` only
+    its UTF-8 is still unproven."""
+    try:
+        text.decode()
+        return {name: raw for name, raw in _by_field.decode(text).items() if bytes(raw) != b"null"}
+    except msgspec.ValidationError:
+        return None
+    except _MALFORMED:
+        return InvalidBody()
+
+
+def _read_fields(sent: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The acceptable values by field, and the names of the fields whose value is not. A whole `max_output_tokens`
+    written as a float is rewritten in `sent` as the integer it is taken for (§12.10)."""
     values: dict[str, Any] = {}
     faulty: set[str] = set()
-    for name, kind in _FIELDS.items():
-        value = sent.get(name)
-        if name == "max_output_tokens" and isinstance(value, float) and value.is_integer():
-            value = int(value)  # 1024.0 is a valid int (§12.10)
+    for name, decoder in _typed_field.items():
+        if name not in sent:
+            continue
+        if name == "max_output_tokens" and (whole := _whole(sent[name])) is not None:
+            sent[name] = msgspec.Raw(b"%d" % whole)
         try:
-            msgspec.convert(value, kind)
+            value = decoder.decode(sent[name])
         except msgspec.ValidationError:
             faulty.add(name)
             continue
-        if value is not None and _holds_nul(value):
+        if _holds_nul(value):
             faulty.add(name)
-        elif value is not None:
+        else:
             values[name] = value
     return values, frozenset(faulty)
+
+
+def _whole(raw: msgspec.Raw) -> int | None:
+    """The integer that a float of no fraction stands for; None for anything else."""
+    value = _readable(raw)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _readable(raw: msgspec.Raw) -> Any:
+    """The value, or None when a number in it is beyond any that a client could read back (1e400, 5,000 digits)."""
+    try:
+        return _untyped.decode(raw)
+    except msgspec.ValidationError:
+        return None
 
 
 def _holds_nul(value: Any) -> bool:
     """PostgreSQL's text cannot hold U+0000, and no prompt needs it (§12.10)."""
     if isinstance(value, str):
         return "\0" in value
-    if isinstance(value, list):
-        return any(_holds_nul(item) for item in value)
-    return isinstance(value, dict) and any(_holds_nul(item) for item in value.values())
+    return isinstance(value, list) and any("\0" in one.message for one in value)  # the message chain
 
 
 def _as_sent(text: bytes) -> bytes:
     """A good task's own text, without blanks between its tokens and without nulls."""
     if b"null" in text:
-        kept = {name: value for name, value in _by_field.decode(text).items() if bytes(value) != b"null"}
-        text = msgspec.json.encode(kept)
+        return _encode({name: raw for name, raw in _by_field.decode(text).items() if bytes(raw) != b"null"})
     return msgspec.json.format(text, indent=-1)
 
 
-def _echo(sent: Any) -> bytes:
-    """What of a doubtful task is echoed: its fields without nulls and without keys that the echo has of its own."""
-    if not isinstance(sent, dict):
-        return b"{}"
-    return msgspec.json.encode({k: v for k, v in sent.items() if v is not None and k not in _OUR_KEYS})
+def _echo(sent: dict[str, msgspec.Raw]) -> bytes:
+    """What of a doubtful task is echoed: its fields as written, without keys that the echo has of its own and without
+    what nobody could read."""
+    return _encode({k: raw for k, raw in sent.items() if k not in _OUR_KEYS and _readable(raw) is not None})
+
+
+def _encode(fields: dict[str, msgspec.Raw]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(fields), indent=-1)
 
 
 def _printable(name: str) -> str:

@@ -1,0 +1,86 @@
+"""Where a provider's API key comes from: a value, or a file that may be changed while restante runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from restante.core.errors import OperatorError
+from restante.core.limits import API_KEY_CHARS as KEY_CHARS
+from restante.core.limits import API_KEY_UNSETTLED_SECONDS as UNSETTLED_SECONDS
+
+#: The reason of a transient failure that a better key would mend: queued tasks wait for one (contract §12.26).
+KEY_REJECTED: Final = "API key rejected"
+
+
+_Stamp = tuple[int, int, int, int, int]
+
+
+def api_key_source(key: str | None, file: Path | None) -> Callable[[], str]:
+    """A function that gives the key as it is now, without the white space around it.
+
+    A file is looked at on every call and read again when it changed (rotated secrets, contract §12.26); a value never
+    changes. An empty value counts as none. Raises OperatorError, and so does the function, when there is no key:
+    neither given, both given, the file missing, unreadable or empty. The error never shows the key.
+    """
+    value = (key or "").strip()
+    if value and file is not None:
+        raise OperatorError("An API key and an API key file are both set.", "Set only one of the two.")
+    if file is not None:
+        source = _KeyFile(file)
+        source()  # a wrong path shows at the start
+        return source
+    if not value:
+        raise OperatorError("There is no API key.", "Set the key, or the path of a file that holds it.")
+    _check(value, "The API key")
+    return lambda: value
+
+
+class _KeyFile:
+    """A call gives the key in the file. Safe in any number of threads: what is kept is swapped as one value."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: tuple[_Stamp, str] | None = None
+
+    def __call__(self) -> str:
+        try:
+            found = self._path.stat()
+            kept = self._kept
+            if kept is not None and kept[0] == _stamp(found):
+                return kept[1]
+            # Opening a FIFO would wait for a writer, for ever.
+            if not stat.S_ISREG(found.st_mode):
+                raise OperatorError(f"The API key file {self._path} is not a regular file.")
+            stamp, text = self._read()
+        except OSError as error:
+            raise OperatorError(
+                f"The API key file {self._path} cannot be read: {error.strerror or type(error).__name__}.",
+                "Check its path, its owner and its permissions.",
+            ) from None
+        key = text.strip()
+        if not key:
+            raise OperatorError(f"The API key file {self._path} is empty.")
+        _check(key, f"The API key file {self._path}")
+        settled = abs(time.time() - stamp[0] / 1e9) > UNSETTLED_SECONDS
+        self._kept = (stamp, key) if settled else None
+        return key
+
+    def _read(self) -> tuple[_Stamp, str]:
+        with self._path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))  # before reading: a later change differs from it
+            return stamp, file.read(KEY_CHARS + 1).decode("utf-8", "replace")
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def _check(key: str, holder: str) -> None:
+    """Keys travel in an HTTP header: a line break or a space in one would be an attack or a pasted page."""
+    if len(key) > KEY_CHARS or not all("!" <= char <= "~" for char in key):
+        raise OperatorError(f"{holder} does not hold an API key: one word of printable ASCII.")

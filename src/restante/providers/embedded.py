@@ -1,0 +1,204 @@
+"""The embedded provider: the demonstration model, so that everything can be tried without a key or a network.
+
+It answers under every name it is given and says so (`model_name` is its own); it costs nothing. English only: what
+135 million parameters say in other languages is broken text, and what they say in English is often made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from restante.core.answer import Answer, Failure
+from restante.core.errors import OperatorError
+from restante.core.task import Model, Prompt
+from restante.providers.model_server import Address, ModelServer
+from restante.providers.provider import Call
+from restante.providers.registry import EMBEDDED_MODEL
+
+# Used only when a task brings no system message; its tokens count as input. Without any, the model's template puts in
+# a line of its own. With this one answers are short, end by themselves and stay nearer the question (read by eye).
+DEFAULT_SYSTEM_MESSAGE: Final = (
+    "You are a helpful assistant. Answer the question in two or three short sentences of plain English. "
+    "Stay on the topic of the question."
+)
+
+# Temperature and top_p are the client's. These three keep a model this small out of word salad (1.3 / 0.9, the
+# contract's defaults, without min_p) and endless loops (temperature 0 without repeat_penalty).
+_MIN_P: Final = 0.2
+_TOP_K: Final = 40
+_REPEAT_PENALTY: Final = 1.1
+
+_ASKED_TWICE: Final = 2  # the server may have died with its owner: a call finds out, and asks its successor
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedProvider:
+    """SmolLM2-135M-Instruct on this machine's processor. Implements restante.providers.provider.Provider."""
+
+    def __init__(self, models: tuple[Model, ...], server: ModelServer) -> None:
+        """`models` are the names to answer under. `server` is started at the first call, and closed with this."""
+        self.name = "embedded"
+        self.concurrency = server.slots
+        self._models = models
+        self._server = server
+        self._slots = asyncio.Semaphore(server.slots)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def models(self) -> tuple[Model, ...]:
+        """The names given to the constructor."""
+        return self._models
+
+    async def start(self) -> None:
+        """Load the model now rather than at the first call (about a second). Raises OperatorError."""
+        await self._server.address()
+
+    async def generate(self, call: Call) -> Answer | Failure:
+        """Ask the model. `call.seconds` count from when a slot is free; cancelling stops the generation.
+
+        A prompt longer than the model's context is a lasting `Failure`: nothing is cut off silently.
+        """
+        async with self._slots:
+            try:
+                async with asyncio.timeout(call.seconds):
+                    return await self._ask(msgspec.json.encode(_request(call.prompt)))
+            except TimeoutError:
+                self._server.doubt()  # it may hang rather than be slow
+                return Failure(reason="timeout", transient=True)
+            except OperatorError as error:
+                _log.error("The embedded model cannot answer. %s", error)
+                return Failure(reason="the embedded model does not start", transient=True)
+
+    async def close(self) -> None:
+        """Stop the model if this process runs it. Calls still in flight end with a Failure."""
+        await self._server.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(self, body: bytes) -> Answer | Failure:
+        for _ in range(_ASKED_TWICE):
+            address = await self._server.address()
+            try:
+                return await self._post(address, body)
+            except (aiohttp.ClientError, _KeyRefused) as error:
+                _log.warning("The embedded model's server is gone (%s): %s", type(error).__name__, address)
+                self._server.doubt()
+        return Failure(reason="the embedded model crashed", transient=True)
+
+    async def _post(self, address: Address, body: bytes) -> Answer | Failure:
+        """One request. Raises aiohttp.ClientError or _KeyRefused when that server is not, or no longer, ours."""
+        if self._session is None:
+            # A connection each: the server drops idle ones, and a call that met such a one would look like a crash.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        headers = {**address.headers, "Content-Type": "application/json"}
+        url = f"{address.url}/v1/chat/completions"
+        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            content = await response.read()
+        match response.status:
+            case 200:
+                return _answer(content)
+            case 401:
+                raise _KeyRefused
+            case status:
+                return _failure(status, content)
+
+
+class _KeyRefused(Exception):
+    """The server does not know our key: another process listens where ours did."""
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str
+
+
+class _Request(msgspec.Struct):
+    """The body of /v1/chat/completions, with the engine's own sampling parameters."""
+
+    model: str
+    messages: list[_Message]
+    max_tokens: int
+    temperature: float
+    top_p: float
+    min_p: float = _MIN_P
+    top_k: int = _TOP_K
+    repeat_penalty: float = _REPEAT_PENALTY
+
+
+class _Reply(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Reply
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Completion(msgspec.Struct):
+    choices: tuple[_Choice]
+    usage: _Usage
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class _ErrorReply(msgspec.Struct):
+    error: _Error
+
+
+def _request(prompt: Prompt) -> _Request:
+    """What the engine is sent. The question stands last: a last message of the assistant's would be continued."""
+    roles = {"user": "user", "ai": "assistant"}
+    return _Request(
+        model=EMBEDDED_MODEL,
+        messages=[
+            _Message("system", prompt.system_message or DEFAULT_SYSTEM_MESSAGE),
+            *(_Message(roles[earlier.role], earlier.message) for earlier in prompt.message_chain),
+            _Message("user", prompt.user_prompt),
+        ],
+        max_tokens=prompt.max_output_tokens,
+        temperature=prompt.temperature,
+        top_p=prompt.top_p,
+    )
+
+
+def _answer(content: bytes) -> Answer | Failure:
+    """The engine's 200. Its token counts are exact and include the chat template."""
+    try:
+        completion = msgspec.json.decode(content, type=_Completion)
+    except msgspec.DecodeError:
+        return Failure(reason="the embedded model gave an unreadable answer", transient=True)
+    # max_output_tokens can cut a character in half, which the engine shows as U+FFFD.
+    text = (completion.choices[0].message.content or "").rstrip("\ufffd")
+    if not text.strip():
+        return Failure(reason="the embedded model gave an empty answer", transient=True)  # chance: sampling
+    return Answer(
+        model_name=EMBEDDED_MODEL,
+        input_tokens=completion.usage.prompt_tokens,
+        output_tokens=completion.usage.completion_tokens,
+        items=Answer.message(text),
+    )
+
+
+def _failure(status: int, content: bytes) -> Failure:
+    """The engine's refusal. Only the engine's own troubles (5xx) may pass; a request it refuses, it refuses again."""
+    try:
+        error = msgspec.json.decode(content, type=_ErrorReply).error
+    except msgspec.DecodeError:
+        error = _Error()
+    if error.type == "exceed_context_size_error":
+        return Failure(reason=f"prompt of {error.n_prompt_tokens} tokens exceeds the context of {error.n_ctx} tokens")
+    return Failure(reason=f"the embedded model answered HTTP {status}", transient=status >= 500)

@@ -1,0 +1,231 @@
+"""Google's Gemini over its REST API, a thin adapter: one shared session, typed structs, faults as values.
+
+What goes over the wire and what it means: gemini_wire. Which models: gemini_models. What it costs: gemini_price.
+The key travels in a header only, redirects are not followed (they would take it along), and no message of ours
+shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from restante.core.answer import Answer, Failure
+from restante.core.errors import OperatorError
+from restante.core.limits import GEMINI_CONNECT_SECONDS as CONNECT_SECONDS
+from restante.core.limits import GEMINI_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
+from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
+from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS as MODELS_RETRY_SECONDS
+from restante.core.limits import GEMINI_MODELS_SECONDS as MODELS_SECONDS
+from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
+from restante.core.task import Model
+from restante.providers.api_key import KEY_REJECTED
+from restante.providers.gemini_models import text_models
+from restante.providers.gemini_price import price
+from restante.providers.gemini_wire import (
+    MALFORMED,
+    Fault,
+    ListedModel,
+    Reply,
+    answer_of,
+    fault_of,
+    read_models,
+    read_reply,
+    request_body,
+)
+from restante.providers.provider import Call
+
+log = logging.getLogger("restante.gemini")
+
+
+# Google's messages may quote a key ("Consumer 'api_key:AIza...' has been suspended").
+_KEYS: Final = re.compile(r"AIza[0-9A-Za-z_-]{10,}|AQ\.[0-9A-Za-z_-]{10,}")
+
+
+class GeminiProvider:
+    """`api_key` is asked before every call (restante.providers.api_key); `base_url` has no path of its own.
+
+    Raises OperatorError when `base_url` is no http or https URL.
+    """
+
+    name = "gemini"
+    concurrency = 1_000
+
+    def __init__(
+        self,
+        api_key: Callable[[], str],
+        base_url: str = "https://generativelanguage.googleapis.com",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise OperatorError("The base URL of Gemini is no http or https URL.", "Leave it unset for Google's own.")
+        self._api_key = api_key
+        self._base = f"{base_url.rstrip('/')}/v1beta/models"
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._listed: tuple[Model, ...] = ()
+        self._ask_again_at = 0.0
+        self._listing = asyncio.Lock()
+        self._key_refused = False  # so that the log says it once, and once when it is over
+
+    async def generate(self, call: Call) -> Answer | Failure:
+        url = f"{self._base}/{quote(call.model, safe='')}:generateContent"
+        outcome = await self._exchange("POST", url, request_body(call.prompt), call.seconds)
+        if isinstance(outcome, Failure):
+            return outcome
+        reply = read_reply(outcome)
+        if reply is None:
+            log.warning("%r sent a reply of %d bytes that is no answer", call.model, len(outcome))
+            return MALFORMED
+        answer = answer_of(reply, call.model)
+        return _priced(answer, reply, call.model) if isinstance(answer, Answer) else answer
+
+    async def models(self) -> tuple[Model, ...]:
+        """Google's text models, newest first, as of the last hour; the last good list while Google is away."""
+        async with self._listing:  # one question for all who wait
+            if self._listed and self._clock() < self._ask_again_at:
+                return self._listed
+            try:
+                self._listed = await self._ask_models()
+            except OperatorError as error:
+                if not self._listed:
+                    raise
+                log.warning("the list of models stays as it was: %s", error.problem)
+                self._ask_again_at = self._clock() + MODELS_RETRY_SECONDS
+            else:
+                self._ask_again_at = self._clock() + MODELS_SECONDS
+            return self._listed
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _ask_models(self) -> tuple[Model, ...]:
+        deadline = self._clock() + MODELS_CALL_SECONDS
+        rows: list[ListedModel] = []
+        token = ""
+        for _ in range(MODELS_PAGES):
+            url = f"{self._base}?pageSize=1000" + (f"&pageToken={quote(token, safe='')}" if token else "")
+            outcome = await self._exchange("GET", url, None, max(0.1, deadline - self._clock()))
+            if isinstance(outcome, Failure):
+                raise _no_list(outcome.reason)
+            page = read_models(outcome)
+            if page is None:
+                raise _no_list(MALFORMED.reason)
+            rows += page.models
+            token = page.next_page_token
+            if not token:
+                break
+        else:
+            log.warning("Google lists more than %d pages of models; those beyond are unknown here", MODELS_PAGES)
+        models = text_models(rows)
+        if not models:
+            raise _no_list("no text model is listed")
+        return models
+
+    async def _exchange(self, method: str, url: str, body: bytes | None, seconds: float) -> bytes | Failure:
+        """One request: the body of a 200, or what the failure means. Raises nothing but CancelledError."""
+        try:
+            key = self._api_key()
+        except OperatorError as error:
+            self._note_key(refused=True, detail=error.problem)
+            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
+        headers = {"x-goog-api-key": key}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._http().request(
+                    method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                content = await _read(response.content)
+                if content is None:
+                    return Failure(reason="reply too long")
+                if response.status == 200:
+                    self._note_key(refused=False)
+                    return content
+                waiting = response.headers.get("Retry-After", "")
+                fault = fault_of(response.status, waiting, content, datetime.now(UTC))
+        except TimeoutError:
+            return Failure(reason="timeout", transient=True)
+        except (aiohttp.ClientError, OSError) as error:
+            # The class alone: messages of aiohttp hold URLs, and clients read the reason.
+            log.info("no answer from Gemini: %s", type(error).__name__)
+            return Failure(reason="connection failed", transient=True)
+        self._note_fault(fault, key)
+        return fault.failure
+
+    def _http(self) -> aiohttp.ClientSession:
+        """Made at the first call, since it belongs to the running event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # aiohttp's own limit is 100; flow/run bounds the calls
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _note_fault(self, fault: Fault, key: str) -> None:
+        detail = _KEYS.sub("(key)", fault.detail.replace(key, "(key)"))
+        if fault.failure.reason == KEY_REJECTED:
+            self._note_key(refused=True, detail=detail)
+        elif not fault.failure.transient:
+            log.warning("Gemini refuses: %s", detail)
+
+    def _note_key(self, *, refused: bool, detail: str = "") -> None:
+        if refused and not self._key_refused:
+            log.error("Gemini does not take the API key; tasks wait for a good one: %s", detail)
+        elif self._key_refused and not refused:
+            log.warning("Gemini takes the API key again")
+        self._key_refused = refused
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes | None:
+    """The whole body, or None when it is longer than REPLY_BYTES."""
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in content.iter_any():
+        length += len(chunk)
+        if length > REPLY_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _priced(answer: Answer, reply: Reply, asked: str) -> Answer:
+    usage = reply.usage_metadata
+    if usage is None:
+        log.error("%r answered without its usage: the answer is charged nothing", asked)
+        return answer
+    money_spent = price(
+        answer.model_name,
+        asked,
+        input_tokens=usage.input_tokens,
+        cached_tokens=min(usage.cached_content_token_count, usage.input_tokens),
+        output_tokens=usage.output_tokens,
+    )
+    return msgspec.structs.replace(answer, money_spent=money_spent)
+
+
+def _no_list(reason: str) -> OperatorError:
+    remedy = (
+        "Check GEMINI_API_KEY or the file GEMINI_API_KEY_FILE names."
+        if reason == KEY_REJECTED
+        else "Check the connection to Google and its status, then start again."
+    )
+    return OperatorError(f"Gemini's list of models cannot be had: {reason}.", remedy)

@@ -1,0 +1,223 @@
+"""Running: provider faults are values, retries are queue work, a poison task ends (design, Data 4 and 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from restante.core.answer import Answer, Failure
+from restante.core.limits import LOST_LEASES_MAX, RETRY_SECONDS, TRANSIENT_TRIES_MAX
+from restante.core.money import parse_usd
+from restante.core.task import Model
+from restante.flow.lease import Lease, reap
+from restante.flow.run import Runner, retry_delay
+from restante.providers.provider import Call, Provider
+from restante.store import queue
+from restante.store.database import Database
+from tests.flow.conftest import Shop, until
+from tests.support import differences
+
+
+class Odd:
+    """A provider that does what a test needs and no real one does on purpose."""
+
+    name = "scripted"
+    concurrency = 1_000
+
+    def __init__(self, *outcomes: Answer | Failure | Exception) -> None:
+        self._outcomes = list(outcomes)
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.calls: list[Call] = []
+
+    async def models(self) -> tuple[Model, ...]:
+        return ()
+
+    async def generate(self, call: Call) -> Answer | Failure:
+        self.calls.append(call)
+        self.asked.set()
+        if not self._outcomes:
+            await self.go_on.wait()
+            return Answer(model_name="odd", input_tokens=1, output_tokens=1, items=Answer.message("late"))
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def working(shop: Shop, provider: Provider | None = None, seconds: float = 60.0) -> AsyncIterator[Runner]:
+    """A worker that runs for the block and then drains."""
+    lease = Lease(shop.db, "a worker", seconds, on_lost=lambda token: runner.abandon(token))
+    runner = shop.runner(lease, provider)
+    await lease.begin()
+    claiming = asyncio.create_task(runner.run())
+    try:
+        yield runner
+    finally:
+        claiming.cancel()
+        await runner.drain(5)
+        await lease.end()
+
+
+async def finished(shop: Shop, task_id: str) -> tuple[int, str]:
+    """Wait for a task's end: its code and message."""
+    async with asyncio.timeout(20):
+        while (found := await shop.collector.task_get(shop.id, task_id)).code in (40601, 40602):
+            await asyncio.sleep(0.02)
+    return found.code, found.message
+
+
+async def test_tasks_are_answered_and_settled(shop: Shop, db: Database) -> None:
+    ids = await shop.post(*[f"question {number}" for number in range(50)])
+    async with working(shop):
+        outcomes = [await finished(shop, task_id) for task_id in ids]
+    assert outcomes == [(20000, "Ok.")] * 50
+    after = await shop.account()
+    assert (after.held, after.spent) == (0, 50 * 200_000)
+    assert not await differences(db)
+
+
+async def test_a_final_failure_fails_at_once(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi [[blocked=SAFETY]]")
+    async with working(shop):
+        assert await finished(shop, task_id) == (50301, "3rd Party API Service Unavailable (blocked: SAFETY).")
+    assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
+
+
+async def test_a_transient_failure_parks_the_task_and_counts_its_tries(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    provider = Odd(Failure(reason="overloaded", transient=True))
+    async with working(shop, provider) as runner:
+        await provider.asked.wait()
+        await until(lambda: runner.in_flight == 0)
+        assert not await queue.promote(db), "its time has not come"
+    assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+    assert len(provider.calls) == 1
+    assert not await differences(db)
+
+
+async def test_a_parked_task_runs_when_its_time_has_come(shop: Shop, db: Database) -> None:
+    shop.clock.offset = -timedelta(seconds=RETRY_SECONDS[0] * 2)  # parked until a time that is over already
+    [task_id] = await shop.post("hi")
+    provider = Odd(Failure(reason="overloaded", transient=True))
+    async with working(shop, provider) as runner:
+        await provider.asked.wait()
+        await until(lambda: runner.in_flight == 0)
+        assert await queue.promote(db)
+        runner.wake()
+        await until(lambda: len(provider.calls) == 2)
+        provider.go_on.set()
+        assert (await finished(shop, task_id))[0] == 20000
+    assert not await differences(db)
+
+
+async def test_transient_failures_are_bounded(shop: Shop, db: Database) -> None:
+    shop.clock.offset = -timedelta(hours=1)
+    [task_id] = await shop.post("hi")
+    provider = Odd(*[Failure(reason="overloaded", transient=True)] * TRANSIENT_TRIES_MAX)
+    async with working(shop, provider) as runner:
+        for _ in range(TRANSIENT_TRIES_MAX):
+            provider.asked.clear()
+            await queue.promote(db)
+            runner.wake()
+            await provider.asked.wait()
+            await until(lambda: runner.in_flight == 0)
+        assert await finished(shop, task_id) == (50301, "3rd Party API Service Unavailable (overloaded).")
+    assert len(provider.calls) == TRANSIENT_TRIES_MAX
+    assert (await shop.account()).balance == parse_usd("10")
+
+
+async def test_a_bug_in_a_provider_parks_the_task(shop: Shop, db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    [task_id] = await shop.post("hi")
+    provider = Odd(RuntimeError("a bug"))
+    async with working(shop, provider) as runner:
+        await provider.asked.wait()
+        await until(lambda: runner.in_flight == 0)
+    assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+    assert f"provider scripted broke on task {task_id}" in caplog.text
+    assert not await differences(db)
+
+
+async def test_a_task_that_kills_its_workers_fails_in_the_end(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    for _ in range(LOST_LEASES_MAX + 1):
+        await shop.claim(await shop.lease(seconds=-1))
+        assert await reap(db) == 1
+    provider = Odd()
+    async with working(shop, provider):
+        code, message = await finished(shop, task_id)
+    assert (code, provider.calls) == (50301, [])
+    assert message.endswith("(given up after 6 workers were lost on it).")
+    assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
+
+
+async def test_a_lost_lease_cancels_its_calls_and_a_new_one_begins(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    provider = Odd()
+    async with working(shop, provider, seconds=0.4) as runner:
+        await provider.asked.wait()
+        async with db.transaction() as tx:  # what a reaper does to a worker that was frozen
+            await tx.rows("retire_worker", runner._lease.token)
+            await queue.free(tx, [runner._lease.token], lost=True)
+        await until(lambda: len(provider.calls) == 2)  # claimed anew, under the new token
+        provider.go_on.set()
+        assert (await finished(shop, task_id))[0] == 20000
+    assert (await shop.account()).spent == 200_000
+    assert not await differences(db)
+
+
+async def test_draining_gives_back_what_does_not_end(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    provider = Odd()
+    lease = Lease(db, "a worker", 60)
+    runner = shop.runner(lease, provider)
+    await lease.begin()
+    claiming = asyncio.create_task(runner.run())
+    await provider.asked.wait()
+    claiming.cancel()
+    await runner.drain(0)
+    assert await lease.end() == 1
+    [claimed] = await shop.claim(await shop.lease())
+    assert (claimed.id, claimed.lost) == (task_id, 0)
+
+
+async def test_a_worker_claims_only_what_it_can_serve(shop: Shop, db: Database) -> None:
+    await shop.post("hi")
+    other = Odd()
+    other.name = "gemini"
+    async with working(shop, other) as runner:
+        assert await runner._claim_round() == 0
+    assert await queue.unserved(db, ["gemini"]) == {"scripted": 1}
+
+
+@pytest.mark.parametrize(("tries", "planned"), [*enumerate(RETRY_SECONDS), (99, RETRY_SECONDS[-1])])
+def test_retries_wait_longer_each_time_and_are_spread(tries: int, planned: float) -> None:
+    assert retry_delay(tries, None, 0.0) == pytest.approx(planned * 0.8)
+    assert retry_delay(tries, None, 1.0) == pytest.approx(planned * 1.2)
+    assert retry_delay(tries, 10_000.0, 0.5) == 10_000.0
+
+
+async def test_a_task_waits_for_a_good_key_however_often_it_looks(shop: Shop, db: Database) -> None:
+    """Contract §12.26: a rejected key is the operator's to mend."""
+    shop.clock.offset = -timedelta(hours=1)
+    [task_id] = await shop.post("hi")
+    looks = TRANSIENT_TRIES_MAX + 2
+    provider = Odd(*[Failure(reason="API key rejected", transient=True, waits=True)] * looks)
+    async with working(shop, provider) as runner:
+        for _ in range(looks):
+            provider.asked.clear()
+            await queue.promote(db)
+            runner.wake()
+            await provider.asked.wait()
+            await until(lambda: runner.in_flight == 0)
+    assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+    assert not await differences(db)

@@ -1,0 +1,145 @@
+"""Settling: money to the nano-dollar, once, by whoever holds the lease (contract §12.8; design, promise 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+
+import pytest
+
+from restante.core.answer import Answer
+from restante.core.errors import ProviderFailed
+from restante.core.money import Nano, parse_usd
+from restante.core.pricing import STANDARD_FEE, STANDARD_HOLD
+from restante.flow.lease import reap
+from restante.flow.settle import answered, failed
+from restante.store.database import Database
+from restante.store.queue import Settlement
+from tests.flow.conftest import Shop, parsed
+from tests.support import differences
+
+RESULT = b'[{"model_name":"gemini-2.5-flash"}]'
+
+
+def answer(spent: str) -> Answer:
+    items = Answer.message("words")
+    return Answer(model_name="m", input_tokens=1, output_tokens=1, items=items, money_spent=parse_usd(spent))
+
+
+def day(task_id: str) -> date:
+    from restante.wiring import utc_now
+
+    found = parsed(task_id).posted_on(utc_now().date())
+    assert found is not None
+    return found
+
+
+def success(token: int, task_id: str, spent: str = "0") -> Settlement:
+    return answered(token, task_id, day(task_id), STANDARD_FEE, answer(spent), RESULT)
+
+
+@pytest.mark.parametrize(
+    ("spent", "charged"),
+    [("0", "0.0002"), ("0.0000001", "0.0002001"), ("0.01", "0.0102"), ("0.0367", "0.0369"), ("25", "25.0002")],
+)
+async def test_an_answer_is_charged_its_fee_and_its_cost_and_the_rest_returns(
+    shop: Shop, db: Database, spent: str, charged: str
+) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    assert await shop.settler.settle(success(token, task_id, spent))
+    after = await shop.account()
+    assert (after.balance, after.held, after.spent) == (parse_usd("10") - parse_usd(charged), 0, parse_usd(charged))
+    assert not await differences(db)
+
+
+async def test_a_failure_costs_nothing(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    assert await shop.settler.settle(failed(token, task_id, day(task_id), ProviderFailed("overloaded")))
+    after = await shop.account()
+    assert (after.balance, after.held, after.spent) == (parse_usd("10"), 0, 0)
+    found = await shop.collector.task_get(shop.id, task_id)
+    assert (found.code, found.message) == (50301, "3rd Party API Service Unavailable (overloaded).")
+    assert not await differences(db)
+
+
+async def test_settling_again_changes_nothing(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    twice = await asyncio.gather(*(shop.settler.settle(success(token, task_id)) for _ in range(2)))
+    assert sorted(twice) == [False, True] or twice == [True, True]  # one group may hold both: one row settles once
+    assert not await shop.settler.settle(success(token, task_id, "5"))
+    assert (await shop.account()).spent == STANDARD_FEE
+    assert not await differences(db)
+
+
+async def test_a_late_answer_under_a_lost_lease_changes_nothing(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    dead = await shop.lease(seconds=-1)
+    await shop.claim(dead)
+    assert await reap(db) == 1
+    assert not await shop.settler.settle(success(dead, task_id, "1"))
+    alive = await shop.lease()
+    [claimed] = await shop.claim(alive)
+    assert (claimed.id, claimed.lost) == (task_id, 1)
+    assert not await shop.settler.settle(success(dead, task_id, "1"))
+    assert await shop.settler.settle(success(alive, task_id))
+    assert not await shop.settler.settle(success(dead, task_id, "1"))
+    assert (await shop.account()).spent == STANDARD_FEE
+    assert not await differences(db)
+
+
+async def test_a_dead_token_claims_nothing(shop: Shop, db: Database) -> None:
+    await shop.post("hi")
+    dead = await shop.lease(seconds=-1)
+    await reap(db)
+    assert await shop.claim(dead) == []
+
+
+async def test_a_culprit_fails_alone_and_its_group_settles(shop: Shop, db: Database) -> None:
+    ids = await shop.post(*["hi"] * 20)
+    token = await shop.lease()
+    await shop.claim(token)
+    settlements = [success(token, task_id) for task_id in ids]
+    bad = settlements[7]
+    settlements[7] = Settlement(
+        bad.token, bad.id, bad.day, bad.state, bad.code, -1, result=RESULT
+    )  # refused by a CHECK
+    outcomes = await asyncio.gather(*map(shop.settler.settle, settlements), return_exceptions=True)
+    assert [number for number, outcome in enumerate(outcomes) if outcome is not True] == [7]
+    assert isinstance(outcomes[7], Exception)
+    assert (await shop.account()).held == STANDARD_HOLD
+    assert not await differences(db)
+
+
+async def test_settlements_pile_up_into_groups_across_accounts_without_deadlock(shop: Shop, db: Database) -> None:
+    from restante.flow.settle import Settler
+    from restante.store import accounts as stored
+    from tests.support import open_account
+
+    shops = [shop]
+    for number in range(4):
+        await open_account(db, f"shop {number}", "10")
+        account = await stored.read(db, f"shop {number}")
+        assert account is not None
+        shops.append(Shop(db, account.id))
+    ids = [task_id for one in shops for task_id in await one.post(*["hi"] * 60)]
+    token = await shop.lease()
+    while await shop.claim(token):
+        pass
+    settlers = [Settler(db, shop.clock) for _ in range(4)]
+    mixed = sorted(ids, key=lambda task_id: task_id[::-1])
+    outcomes = await asyncio.gather(
+        *(settlers[number % 4].settle(success(token, task_id)) for number, task_id in enumerate(mixed))
+    )
+    assert all(outcomes)
+    assert not await differences(db)
+
+
+def test_a_charge_may_exceed_the_hold() -> None:
+    task_id = "11220000-0001-0613-0000-000000000001"
+    assert success(1, task_id, "0.5").charged == Nano(parse_usd("0.5002"))

@@ -1,0 +1,131 @@
+"""Migrations, partitions and query plans on a real server (design, Data 8 and 12; notes, traps 2 and 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from restante.core.errors import OperatorError
+from restante.store.database import Conflict, Database, DatabaseLost, statement
+from restante.wiring import utc_now
+from tests.conftest import dsn_of
+
+MIGRATE = """
+import asyncio, sys
+from restante.store.database import Database
+from restante.wiring import utc_now
+async def main():
+    db = Database(sys.argv[1], connections=2)
+    await db.open()
+    await db.migrate()
+    await db.prepare_days(utc_now().date())
+    await db.close()
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def empty_dsn(server_dsn: str) -> AsyncIterator[str]:
+    """A database without anything in it."""
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute("drop database if exists empty with (force)")
+    await admin.execute("create database empty encoding 'UTF8' template template0")
+    yield dsn_of(server_dsn, "empty")
+    await admin.execute("drop database empty with (force)")
+    await admin.close()
+
+
+def test_ten_processes_migrate_an_empty_database_at_once(empty_dsn: str) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", MIGRATE, empty_dsn]) for _ in range(10)]
+    assert [process.wait(60) for process in processes] == [0] * 10
+
+    async def look() -> Any:
+        connection = await asyncpg.connect(empty_dsn)
+        applied = await connection.fetchval("select count(*) from schema_migration")
+        days = await connection.fetchval("select count(*) from pg_inherits where inhparent = 'transfer'::regclass")
+        seqscan = await connection.fetchval("show enable_seqscan")
+        await connection.close()
+        return applied, days, seqscan
+
+    assert asyncio.run(look()) == (1, 9, "off")
+
+
+async def test_a_newer_database_is_refused(dsn: str, db: Database) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("insert into schema_migration (version, name) values (9999, 'of the future')")
+    await connection.close()
+    with pytest.raises(OperatorError, match="migration 9999"):
+        await db.migrate()
+
+
+async def test_days_are_made_ahead_once(dsn: str, db: Database) -> None:
+    later = utc_now().date() + timedelta(days=3)
+    await db.prepare_days(later)
+    await db.prepare_days(later)
+    connection = await asyncpg.connect(dsn)
+    days = await connection.fetchval("select count(*) from pg_inherits where inhparent = 'task'::regclass")
+    await connection.close()
+    assert days == 12
+
+
+async def test_an_unreachable_server_is_said_in_words() -> None:
+    db = Database("postgresql://127.0.0.1:9/nothing", connections=1)
+    with pytest.raises(OperatorError, match="cannot be reached"):
+        await db.open()
+    await db.close()
+
+
+async def test_an_old_encoding_is_refused(server_dsn: str) -> None:
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute("create database latin encoding 'SQL_ASCII' locale 'C' template template0")
+    try:
+        with pytest.raises(OperatorError, match="SQL_ASCII"):
+            await Database(dsn_of(server_dsn, "latin"), connections=1).open()
+    finally:
+        await admin.execute("drop database latin with (force)")
+        await admin.close()
+
+
+async def test_errors_become_ours(db: Database) -> None:
+    add = ("add_account", "shop", b"secret", 0)
+    await db.rows(*add)
+    with pytest.raises(Conflict):
+        await db.rows(*add)
+    with pytest.raises(DatabaseLost):
+        async with db.transaction() as tx:
+            await tx._on.execute("select pg_terminate_backend(pg_backend_pid())")
+    assert await db.rows("list_accounts")
+
+
+async def explained(dsn: str, name: str, *args: object) -> str:
+    """The plan of a statement, as the role that restante runs as."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        prepared = await connection.prepare(statement(name))
+        plan: str = str(await prepared.explain(*args))
+    finally:
+        await connection.close()
+    return plan
+
+
+@pytest.mark.parametrize("name", ["claim", "settle", "collect"])
+async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db: Database, name: str) -> None:
+    """Statistics were taken while everything was empty: the worst case for the planner."""
+    ids = [f"11220000-0001-0613-0000-{number:012x}" for number in range(1_000)]
+    now = utc_now()
+    args: dict[str, tuple[object, ...]] = {
+        "claim": (1, 1, 1_000),
+        "settle": (1, now.date(), ids, [1] * 1_000, [20000] * 1_000, [None] * 1_000, [0] * 1_000, [b"[]"] * 1_000, now),
+        "collect": (now.date(), [1] * 1_000, ids, 1),
+    }
+    plan = await explained(dsn, name, *args[name])
+    for table in ("queue", "ready", "task_", "answer_", "transfer_"):
+        assert f'"Seq Scan", "Relation Name": "{table}' not in plan.replace("'", '"')
+        assert f"Seq Scan on {table}" not in plan
