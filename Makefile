@@ -50,10 +50,13 @@ test-long: install-dev ## The long suites too: chaos, many seeds
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: install-dev ## ruff, mypy --strict, import-linter
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+bench: install-dev ## What it costs: accept, end to end, start latency (two minutes)
+	@$(BIN)/python -m bench --quick
 
 build: install-dev ## A wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .

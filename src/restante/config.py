@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     balance: Annotated[str, Meta(description="US dollars the operator's account starts with.")] = "100"
     unknown_fields: Annotated[
-        Literal["refuse", "ignore"], Meta(description="Whether a field that no platform knows is an error (40506).")
+        Literal["refuse", "ignore"], Meta(description="Whether a field that no platform knows is an error.")
     ] = "refuse"
     body_bytes: Annotated[int, Meta(ge=1_024, le=limits.BODY_DRAIN_BYTES, description="The largest request body.")] = (
         limits.BODY_BYTES

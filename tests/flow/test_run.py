@@ -11,7 +11,7 @@ import pytest
 
 from restante.core.answer import Answer, Failure
 from restante.core.limits import LOST_LEASES_MAX, RETRY_SECONDS, TRANSIENT_TRIES_MAX
-from restante.core.money import parse_usd
+from restante.core.money import Nano, parse_usd
 from restante.core.task import Model
 from restante.flow.lease import Lease, reap
 from restante.flow.run import Runner, retry_delay
@@ -220,4 +220,36 @@ async def test_a_task_waits_for_a_good_key_however_often_it_looks(shop: Shop, db
             await provider.asked.wait()
             await until(lambda: runner.in_flight == 0)
     assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+    assert not await differences(db)
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_again(shop: Shop, db: Database) -> None:
+    """The server leased the task and then the connection broke: nobody here knows, and the lease goes on."""
+    [task_id] = await shop.post("hi")
+    provider = Odd()
+    lease = Lease(db, "a worker", 0.4)
+    runner = shop.runner(lease, provider)
+    await lease.begin()
+    await shop.claim(lease.token)
+    lease.doubt()
+    claiming = asyncio.create_task(runner.run())
+    async with asyncio.timeout(10):
+        await provider.asked.wait()
+    provider.go_on.set()
+    assert (await finished(shop, task_id))[0] == 20000
+    claiming.cancel()
+    await runner.drain(5)
+    await lease.end()
+    assert not await differences(db)
+
+
+async def test_what_cannot_be_written_down_fails_and_is_refunded(shop: Shop, db: Database) -> None:
+    """A charge beyond 64 bits: no database takes it, and the task must not stay leased for ever."""
+    [task_id] = await shop.post("hi [[cost=1e9]]")
+    huge = Answer(
+        model_name="odd", input_tokens=1, output_tokens=1, items=Answer.message("words"), money_spent=Nano(2**63)
+    )
+    async with working(shop, Odd(huge)):
+        assert await finished(shop, task_id) == (50000, "Internal Error.")
+    assert (await shop.account()).balance == parse_usd("10")
     assert not await differences(db)

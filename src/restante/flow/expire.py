@@ -47,4 +47,6 @@ async def _every(seconds: float, db: Database, work: Callable[[], Awaitable[None
         except DatabaseLost as error:
             log.warning("housekeeping waits for the database: %s", error)
             await db.revive()
+        except Exception:
+            log.exception("housekeeping broke; it goes on")
         await asyncio.sleep(seconds)

@@ -28,8 +28,12 @@ class Lease:
         self._name = name
         self._on_lost = on_lost
         self._heart: asyncio.Task[None] | None = None
+        self._holds: set[tuple[int, str]] = set()
+        self._doubtful = False
         self.seconds = seconds
         self.token = 0
+        #: Held around whatever leases tasks to the token, until they are noted with `hold`.
+        self.claiming = asyncio.Lock()
 
     async def begin(self) -> None:
         """Register a fresh token and start the heartbeat."""
@@ -41,9 +45,27 @@ class Lease:
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.wait([self._heart])
-        async with self._db.transaction() as tx:
-            await queue.retire(tx, self.token)
-            return await queue.free(tx, [self.token], lost=False)
+        try:
+            async with self._db.transaction() as tx:
+                await queue.retire(tx, self.token)
+                return await queue.free(tx, [self.token], lost=False)
+        except DatabaseLost as error:
+            log.warning("the lease could not be given back, it ends by itself: %s", error)
+            return 0
+
+    def hold(self, token: int, task_id: str) -> None:
+        """This process runs the task under the token."""
+        self._holds.add((token, task_id))
+
+    def drop(self, token: int, task_id: str, *, doubtful: bool = False) -> None:
+        """It does no longer. `doubtful`: whether its row is still leased is not known, since the database was lost on
+        the way or we broke; the next heartbeat looks, so that no task stays with a process that forgot it."""
+        self._holds.discard((token, task_id))
+        self._doubtful |= doubtful
+
+    def doubt(self) -> None:
+        """The database was lost while tasks were being leased: there may be some that nobody here knows of."""
+        self._doubtful = True
 
     async def _register(self) -> None:
         token = secrets.randbits(63)
@@ -55,15 +77,27 @@ class Lease:
         while True:
             await asyncio.sleep(interval)
             try:
-                if await queue.heartbeat(self._db, self.token, self.seconds):
-                    continue
-                log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
-                ended = self.token
-                await self._register()
-                self._on_lost(ended)
+                await self._beat_once()
             except DatabaseLost as error:
                 log.warning("no heartbeat: %s", error)
+                self._doubtful = True
                 await self._db.revive()
+            except Exception:
+                log.exception("no heartbeat; it goes on")
+
+    async def _beat_once(self) -> None:
+        if not await queue.heartbeat(self._db, self.token, self.seconds):
+            log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
+            ended = self.token
+            await self._register()
+            self._on_lost(ended)
+        elif self._doubtful:
+            async with self.claiming:
+                held = [task_id for token, task_id in self._holds if token == self.token]
+                freed = await queue.free_orphans(self._db, self.token, held)
+                self._doubtful = False
+            if freed:
+                log.warning("%d tasks were leased to us unknown to us; they are ready again", freed)
 
 
 async def reap(db: Database) -> int:

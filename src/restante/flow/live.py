@@ -55,10 +55,14 @@ class Live:
             return task_id, InsufficientFunds(), 0
         token, now = held
         # From here on the hold must be resolved even if the client hangs up and this coroutine is cancelled.
-        outcome, charged = await asyncio.shield(
-            asyncio.create_task(self._ask_and_settle(task_id, token, now, model, prompt))
-        )
+        asking = asyncio.create_task(self._ask_and_settle(task_id, token, now, model, prompt))
+        asking.add_done_callback(lambda done: self._ended(done, token, task_id))
+        outcome, charged = await asyncio.shield(asking)
         return task_id, outcome, charged
+
+    def _ended(self, asking: asyncio.Task[tuple[Answer | Refusal, int]], token: int, task_id: str) -> None:
+        broke = asking.cancelled() or asking.exception() is not None
+        self._lease.drop(token, task_id, doubtful=broke)
 
     async def _ask_and_settle(
         self, task_id: str, token: int, now: datetime, model: Model, prompt: Prompt
@@ -86,9 +90,17 @@ class Live:
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
     async def _hold(self, group: Sequence[tuple[str, int]]) -> Sequence[tuple[int, datetime] | None]:
-        token, now = self._lease.token, self._clock()
+        now = self._clock()
         wanted = [(task_id, account_id, int(LIVE_HOLD)) for task_id, account_id in group]
-        covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted))
+        async with self._lease.claiming:
+            token = self._lease.token
+            try:
+                covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted))
+            except DatabaseLost:
+                self._lease.doubt()
+                raise
+            for task_id in covered or ():
+                self._lease.hold(token, task_id)
         if covered is None:
             raise DatabaseLost("this process's lease ended; a new one is being made")
         return [(token, now) if task_id in covered else None for task_id, _ in group]

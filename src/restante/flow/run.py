@@ -69,7 +69,7 @@ class Runner:
         self._concurrency = concurrency
         self._clock = clock
         self._wake = asyncio.Event()
-        self._running: dict[asyncio.Task[None], tuple[int, str]] = {}  # -> token, provider
+        self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
 
     @property
     def in_flight(self) -> int:
@@ -82,7 +82,7 @@ class Runner:
 
     def abandon(self, token: int) -> None:
         """The lease of this token ended: its calls are for nothing, stop paying for them."""
-        for task, (held_by, _) in self._running.items():
+        for task, (held_by, _, _) in self._running.items():
             if held_by == token:
                 task.cancel()
 
@@ -94,6 +94,7 @@ class Runner:
                 claimed = await self._claim_round()
             except DatabaseLost as error:
                 log.warning("cannot claim: %s", error)
+                self._lease.doubt()
                 await self._db.revive()
                 claimed = 0
             if not claimed:
@@ -123,7 +124,7 @@ class Runner:
         if free <= 0:
             return 0
         lanes = await queue.waiting_lanes(self._db, [*self._providers, queue.LIVE])
-        busy = Counter(provider for _, provider in self._running.values())
+        busy = Counter(provider for _, provider, _ in self._running.values())
         total = 0
         for position, lane in enumerate(lanes):
             share = max(1, (free - total) // (len(lanes) - position))
@@ -131,24 +132,29 @@ class Runner:
             room = share if provider is None else min(share, provider.concurrency - busy[lane.provider])
             if room <= 0 or total >= free:
                 continue
-            token = self._lease.token
-            claimed = await queue.claim(self._db, token, lane.id, min(room, CLAIM_BATCH))
-            for one in claimed:
-                self._start(token, lane, one)
-            busy[lane.provider] += len(claimed)
-            total += len(claimed)
+            claimed = await self._claim(lane, min(room, CLAIM_BATCH))
+            busy[lane.provider] += claimed
+            total += claimed
         return total
 
-    def _start(self, token: int, lane: Lane, claimed: Claimed) -> None:
-        task = asyncio.create_task(self._run_one(token, lane, claimed))
-        self._running[task] = (token, lane.provider)
-        task.add_done_callback(self._ended)
+    async def _claim(self, lane: Lane, most: int) -> int:
+        async with self._lease.claiming:
+            token = self._lease.token
+            claimed = await queue.claim(self._db, token, lane.id, most)
+            for one in claimed:
+                self._lease.hold(token, one.id)
+                task = asyncio.create_task(self._run_one(token, lane, one))
+                self._running[task] = (token, lane.provider, one.id)
+                task.add_done_callback(self._ended)
+        return len(claimed)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        token, _, task_id = self._running.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("running task %s broke; it goes back to the queue", task_id, exc_info=error)
+        self._lease.drop(token, task_id, doubtful=error is not None)
         self.wake()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a task was left to its lease's end", exc_info=error)
 
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed) -> None:
         outcome = await self._outcome(lane, claimed)

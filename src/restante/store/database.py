@@ -65,6 +65,8 @@ def _our_errors() -> Iterator[None]:
         yield
     except asyncpg.UniqueViolationError as error:
         raise Conflict(error.constraint_name or str(error)) from error
+    except asyncpg.DataError:  # an InterfaceError too, but about the arguments: the connection is fine
+        raise
     except _LOST as error:
         raise DatabaseLost(f"{type(error).__name__}: {error}") from error
 

@@ -149,6 +149,11 @@ async def free(tx: Session, tokens: Sequence[int], *, lost: bool) -> int:
     return len(await tx.rows("free_leases", list(tokens), int(lost)))
 
 
+async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:
+    """Make what the token leases beyond the ids `held` ready again; returns how many tasks."""
+    return len(await db.rows("free_orphans", token, list(held)))
+
+
 async def notify(db: Session) -> None:
     """Wake the listening workers. Never inside a money transaction: a notification serialises commits."""
     await db.rows("notify", CHANNEL)

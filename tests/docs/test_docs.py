@@ -1,0 +1,84 @@
+"""Docs are tested: settings, help, the README's commands, what the lock must not say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from restante.cli import app
+from tests.docs.settings import render
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """Every command, as it is typed."""
+    found = []
+    root = get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
+    for name, command in root.commands.items():
+        below = getattr(command, "commands", None)
+        found += [f"{name} {verb}" for verb in below] if below else [name]
+    return found
+
+
+def test_the_settings_page_is_what_config_says() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == render(), "python -m tests.docs.settings > docs/settings.md"
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "restante", *command.split(), "--help"], capture_output=True, text=True, check=True
+    )
+    assert re.search(rf"Example: .*restante {command}", done.stdout), done.stdout
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    known = commands()
+    for line in re.findall(r"^\$ restante (.+)$", README, re.M):
+        assert any(line.startswith(command) for command in known), line
+
+
+def test_the_readme_names_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+    assert {"demo", "up", "test", "test-long", "check", "bench", "build", "install", "help", "lock"} <= targets
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_the_lock_has_hashes_and_names_no_host() -> None:
+    for name in ("run", "build", "dev"):
+        text = (ROOT / f"requirements/{name}.txt").read_text()
+        assert not re.search(r"://|index|find-links", text)
+        pins = re.findall(r"^[a-z0-9][^\n]*==", text, re.M | re.I)
+        assert len(pins) == len(re.findall(r"^[a-z0-9].*\\\n\s+--hash=sha256", text, re.M | re.I))
+
+
+def test_the_lock_is_of_the_projects_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = (ROOT / "requirements/run.in").read_text().splitlines()
+    assert set(project["dependencies"]) <= set(locked)
+    assert set(project["optional-dependencies"]["offline"]) <= set(locked)
+
+
+def test_status_codes_stand_in_two_places_only() -> None:
+    """Design: five-digit codes live in web/wire.py and core/errors.py."""
+    allowed = {ROOT / "src/restante/core/errors.py", ROOT / "src/restante/web/wire.py"}
+    for path in (ROOT / "src").rglob("*.py"):
+        code = re.sub(r'""".*?"""|#.*', "", path.read_text(), flags=re.S)
+        found = re.findall(r"\b(?:[1245]0[0-9]{3})\b", code)
+        assert path in allowed or not found, f"{path}: {found}"
+
+
+def test_files_and_functions_keep_to_the_house() -> None:
+    """Design: no file over 400 lines."""
+    for path in (ROOT / "src").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
