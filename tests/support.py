@@ -178,8 +178,8 @@ class Http:
     """Calls to one restante as one account; answers are (HTTP status, decoded JSON)."""
 
     def __init__(self, family: str, credentials: tuple[str, str] | None = OPERATOR) -> None:
-        auth = None if credentials is None else aiohttp.BasicAuth(*credentials, encoding="utf-8")
-        self._session = aiohttp.ClientSession(auth=auth)
+        proof = None if credentials is None else aiohttp.encode_basic_auth(*credentials, encoding="utf-8")
+        self._session = aiohttp.ClientSession(headers={} if proof is None else {"Authorization": proof})
         self._family = family
 
     async def __aenter__(self) -> Http:

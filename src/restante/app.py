@@ -37,6 +37,7 @@ def listen(settings: Settings) -> socket.socket:
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server.bind((settings.host, settings.port))
+        server.listen()  # now: two that start at once can both bind, only one can listen
     except OSError as error:
         server.close()
         raise OperatorError(

@@ -124,9 +124,10 @@ async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
     deaths = 0
     while not stopping.is_set():
         # The pipe tells the worker that we are gone, however we went: it then drains and ends.
+        # In a group of its own no Ctrl-C reaches it, which would be a second one, or meet it before it listens.
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "restante", "worker", "--follow-stdin",
-            env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE,
+            env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE, process_group=0,
         )  # fmt: skip
         began = asyncio.get_running_loop().time()
         with background(_ended(process)) as ended, background(_set(stopping)) as stop:
@@ -151,8 +152,8 @@ async def _set(event: asyncio.Event) -> None:
 
 
 async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+    assert process.stdin is not None
+    process.stdin.close()  # not SIGTERM: where whoever stopped us stopped it too, a second signal would kill it
     try:
         async with asyncio.timeout(seconds):
             await process.wait()

@@ -43,6 +43,8 @@ def configure_logging(level: str) -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
         force=True,
     )
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # its tracebacks of a lost server, of which we say more
+    logging.getLogger("uvicorn").setLevel("WARNING")  # what it says at start and stop is said by us
 
 
 @contextlib.asynccontextmanager
@@ -97,10 +99,12 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[asyncio.Task[None]]:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGINT and SIGTERM set, once: the second signal ends the process at once."""
+    """An event that SIGINT, SIGTERM and SIGHUP set, once: the second signal ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)  # the terminal was closed
 
     def first() -> None:
         stop.set()

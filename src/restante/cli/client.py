@@ -19,7 +19,8 @@ class Client:
     def __init__(self, url: str, login: str, password: str) -> None:
         self._url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
-            auth=aiohttp.BasicAuth(login, password, "utf-8"), timeout=aiohttp.ClientTimeout(total=180)
+            headers={"Authorization": aiohttp.encode_basic_auth(login, password, encoding="utf-8")},
+            timeout=aiohttp.ClientTimeout(total=180),
         )
 
     async def __aenter__(self) -> Self:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restante.core.credentials import matches
 from restante.core.errors import InternalError
-from restante.core.limits import CREDENTIALS_CACHED, CREDENTIALS_SECONDS
+from restante.core.limits import CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
 from restante.store import accounts
 from restante.store.accounts import Credentials
 from restante.store.database import Database, DatabaseLost
@@ -44,7 +44,7 @@ class Passwords:
             login, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, ValueError):
             return None
-        if scheme.lower() != "basic" or not colon or "\0" in login:
+        if scheme.lower() != "basic" or not colon or "\0" in login or len(login) > LOGIN_CHARS:
             return None
         found = await self._find(login)
         # An unknown login costs the same comparison: no timing tells which logins exist.
