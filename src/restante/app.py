@@ -114,6 +114,8 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         try:
             with background(_answers(server)) as answers:
                 await asyncio.wait([answers, task], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                raise OperatorError("The HTTP server did not start.", "The log above says why.")
             log.info("the API answers at %s, provider %s", address(server_socket), provider.name)
             yield task
         finally:

@@ -123,24 +123,33 @@ async def workers(settings: Settings) -> AsyncIterator[None]:
 async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
     deaths = 0
     while not stopping.is_set():
-        # The pipe tells the worker that we are gone, however we went: it then drains and ends.
-        # In a group of its own no Ctrl-C reaches it, which would be a second one, or meet it before it listens.
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "restante", "worker", "--follow-stdin",
-            env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE, process_group=0,
-        )  # fmt: skip
         began = asyncio.get_running_loop().time()
-        with background(_ended(process)) as ended, background(_set(stopping)) as stop:
-            await asyncio.wait([ended, stop], return_when=asyncio.FIRST_COMPLETED)
-        if stopping.is_set():
-            await _stop(process, settings.drain_seconds + WORKER_KILL_SECONDS)
-            return
+        try:
+            process = await _start_worker(settings)
+        except OSError as error:
+            ending = str(error)
+        else:
+            with background(_ended(process)) as ended, background(_set(stopping)) as stop:
+                await asyncio.wait([ended, stop], return_when=asyncio.FIRST_COMPLETED)
+            if stopping.is_set():
+                await _stop(process, settings.drain_seconds + WORKER_KILL_SECONDS)
+                return
+            ending = f"exit code {process.returncode}"
         deaths = 0 if asyncio.get_running_loop().time() - began > WORKER_LIVED_SECONDS else deaths + 1
-        pause = WORKER_RESTART_SECONDS[min(deaths, len(WORKER_RESTART_SECONDS) - 1)]
-        log.error("a worker ended (%s); the next one starts in %.1f s", process.returncode, pause)
+        pause = WORKER_RESTART_SECONDS[min(deaths, len(WORKER_RESTART_SECONDS)) - 1] if deaths else 0.0
+        log.error("a worker ended (%s); the next one starts in %.1f s", ending, pause)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stopping.wait()
+
+
+async def _start_worker(settings: Settings) -> asyncio.subprocess.Process:
+    """The pipe tells the worker that we are gone, however we went: it then drains and ends. In a group of its own no
+    Ctrl-C reaches it, which would be a second one, or meet it before it listens."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "restante", "worker", "--follow-stdin",
+        env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE, process_group=0,
+    )  # fmt: skip
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

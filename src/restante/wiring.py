@@ -58,7 +58,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
             db = Database(settings.database_url, connections=settings.database_connections)
         else:
             server = EmbeddedPostgres(settings.data_dir)
-            await asyncio.to_thread(server.start, log.info)
+            await _started(server)
             stack.push_async_callback(asyncio.to_thread, server.stop)
             db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
         await db.open()
@@ -66,6 +66,17 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         await db.migrate()
         await db.prepare_days(utc_now().date())
         yield db
+
+
+async def _started(server: EmbeddedPostgres) -> None:
+    """Start it in a thread. Interrupted, wait for the thread all the same: a server must not be left without a user."""
+    starting = asyncio.create_task(asyncio.to_thread(server.start, log.info))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        await asyncio.to_thread(server.stop)
+        raise
 
 
 def build_provider(settings: Settings) -> Provider:

@@ -109,8 +109,6 @@ POSTGRES_POLL_SECONDS: Final = 0.02  # between looks at a server that starts or 
 POSTGRES_REPORT_SECONDS: Final = 1.0  # a wait longer than this is explained to the user
 POSTGRES_PROBE_SECONDS: Final = 5.0  # a connection that stays silent this long counts as no answer
 POSTGRES_UNREACHABLE_SECONDS: Final = 30.0  # a running server opens its socket before anything slow
-POSTGRES_RETRY_SECONDS: Final = (
-    0.2  # the last processes of a killed server hold its memory a moment
-)
+POSTGRES_RETRY_SECONDS: Final = 0.2  # the last processes of a killed server hold its memory a moment
 POSTGRES_RETRIES: Final = 100  # of such starts
 POSTGRES_SHARED_BUFFERS_BYTES: Final = (32 << 20, 1 << 30)  # a sixteenth of the memory, within these

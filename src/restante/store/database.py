@@ -55,6 +55,7 @@ _LOST: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
     OSError,
 )
 

@@ -126,7 +126,8 @@ class EmbeddedPostgres:
         if self._users_lock is None or self._way is None:
             raise RuntimeError("this EmbeddedPostgres is not started")
         with self._explained(), self._start_lock(silent) as lock:
-            self._bring_up(self._way, lock, silent)
+            if self._users_lock is not None:  # else we left while waiting for the lock: no server without a user
+                self._bring_up(self._way, lock, silent)
 
     @property
     def _socket(self) -> Path:
