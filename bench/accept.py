@@ -1,0 +1,112 @@
+"""Accept: POSTs of 100 tasks through HTTP with Basic auth to one API process, against their own SQL.
+
+No worker runs, so that nothing else happens to what was accepted. The SQL is the very statement the API uses, with
+the same tasks, sent by asyncpg over one connection, its arguments made before the clock starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.client import MODEL, Connection, accepted, post, prompt
+from bench.installation import Client, Installation, installed
+from bench.machine import Clocks, fdatasync_ms
+from bench.report import Round, Row, ratio, said
+from restante.core.limits import TASKS_PER_POST
+from restante.core.pricing import STANDARD_HOLD
+from restante.core.task import Function, mint_id
+from restante.store import queue
+from restante.store.database import Session
+from restante.store.tasks import GEMINI
+from restante.wiring import utc_now
+
+CLIENTS = 8
+_WARMING_POSTS = 40
+
+
+async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
+    """The two rows; `posts` POSTs a round each."""
+    http = Row(name=f"accept: HTTP, {CLIENTS} clients, 1 API process", unit="tasks/s", rounds=[])
+    sql = Row(name="  its SQL alone, 1 connection", unit="tasks/s", rounds=[])
+    p99 = []
+    async with installed(parent, workers=0) as restante:
+        await _through_http(restante, _WARMING_POSTS)
+        await _by_sql(restante, _WARMING_POSTS)
+        for number in range(1, rounds + 1):
+            sql.rounds.append(await _by_sql(restante, posts))
+            said(sql, number)
+            one, taken = await _through_http(restante, posts)
+            http.rounds.append(one)
+            p99.append(sorted(taken)[len(taken) * 99 // 100] * 1e3)
+            said(http, number)
+        http.note = sql.note = await restante.audit()
+    http.ratio = f"{ratio(http, sql)} of its SQL; p99 {sorted(p99)[len(p99) // 2]:.0f} ms a POST"
+    return [http, sql]
+
+
+async def _through_http(restante: Installation, posts: int) -> tuple[Round, list[float]]:
+    clients = restante.clients
+    requests = iter([post(clients[n % len(clients)], n * TASKS_PER_POST, TASKS_PER_POST) for n in range(posts)])
+    connections = [await Connection(restante).open() for _ in range(CLIENTS)]
+    taken: list[float] = []
+    disk = fdatasync_ms(restante.directory)
+    clocks = Clocks(restante.processes)
+    await asyncio.gather(*(_post_all(connection, requests, taken) for connection in connections))
+    clocks.stop()
+    for connection in connections:
+        connection.close()
+    return _round(posts, clocks, disk), taken
+
+
+async def _post_all(connection: Connection, requests: Iterator[bytes], taken: list[float]) -> None:
+    for request in requests:
+        begin = time.perf_counter()
+        answer = await connection.call(request)
+        taken.append(time.perf_counter() - begin)
+        assert accepted(answer) == TASKS_PER_POST, answer[:500]
+
+
+async def _by_sql(restante: Installation, posts: int) -> Round:
+    lane = await queue.ensure_lane(restante.db, "scripted", "", MODEL)
+    clients = restante.clients
+    prepared = [_arguments(clients[n % len(clients)], lane, n * TASKS_PER_POST) for n in range(posts)]
+    connection = await restante.connect()
+    session = Session(connection)
+    disk = fdatasync_ms(restante.directory)
+    clocks = Clocks(restante.processes)
+    for arguments in prepared:
+        covered = await session.value("accept", *arguments)
+        assert covered == TASKS_PER_POST, covered
+    clocks.stop()
+    await connection.close()
+    return _round(posts, clocks, disk)
+
+
+def _arguments(client: Client, lane: int, first: int) -> tuple[object, ...]:
+    """What the API would send for the POST that `client.post` makes."""
+    now = utc_now()
+    numbers = range(first, first + TASKS_PER_POST)
+    return (
+        client.account_id,
+        now.date(),
+        now,
+        [mint_id(now, client.account_id, Function.TASK_POST, secrets.randbits(48)) for _ in numbers],
+        [lane for _ in numbers],
+        [int(STANDARD_HOLD) for _ in numbers],
+        [f"t{n}" for n in numbers],
+        [msgspec.json.encode({"user_prompt": prompt(n), "model_name": MODEL, "tag": f"t{n}"}) for n in numbers],
+        GEMINI,
+        Function.TASK_POST,
+    )
+
+
+def _round(posts: int, clocks: Clocks, disk: float) -> Round:
+    tasks = posts * TASKS_PER_POST
+    cpu, others = clocks.cpu, clocks.others
+    return Round(figure=tasks / clocks.seconds, tasks=tasks, cpu=cpu, fdatasync_ms=disk, others=others)
