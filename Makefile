@@ -44,7 +44,7 @@ up: install ## Serve on 127.0.0.1:8000 (with GEMINI_API_KEY if set, else --offli
 	fi
 
 test: install-dev ## The test suite (real PostgreSQL, real model, real HTTP)
-	@$(BIN)/python -m pytest -m "not long" $(TESTS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not long" $(TESTS)
 
 test-long: install-dev ## The long suites too: chaos, many seeds
 	@$(BIN)/python -m pytest $(TESTS)

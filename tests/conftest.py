@@ -90,6 +90,7 @@ def template(server_dsn: str) -> str:
 
     async def make() -> None:
         async with _admin(server_dsn) as admin:
+            await admin.execute("drop database if exists template_of_tests with (force)")
             await admin.execute("create database template_of_tests encoding 'UTF8' template template0")
         db = Database(dsn_of(server_dsn, "template_of_tests"), connections=2)
         await db.open()

@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
-    workers: Annotated[int, Meta(ge=0, le=256, description="Worker processes that `restante up` runs.")] = 1
+    workers: Annotated[int, Meta(ge=0, le=32, description="Worker processes that `restante up` runs.")] = 1
     concurrency: Annotated[
         int, Meta(ge=1, le=100_000, description="Provider calls in flight in one worker process.")
     ] = limits.WORKER_CONCURRENCY
@@ -104,6 +104,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises OperatorError when none was configured: an offline answer is only given when asked for.
         """
+        if self.offline and self.provider == "gemini":
+            raise OperatorError(
+                "RESTANTE_OFFLINE and RESTANTE_PROVIDER=gemini contradict each other.", "Unset one of them."
+            )
         if self.provider is not None:
             return self.provider
         if self.offline:
@@ -142,10 +146,13 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The variables that make a child process's settings these, password left out: only the first start needs it."""
-    values = {field: getattr(settings, field) for field in settings.__struct_fields__ if field != "password"}
-    return {variable(field): _text(value) for field, value in values.items() if value is not None}
+def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment that makes a child process's settings these and no others. The password is left out: only the
+    first start needs it."""
+    fields = settings.__struct_fields__
+    others = {name: text for name, text in environ.items() if name not in {variable(field) for field in fields}}
+    values = {field: getattr(settings, field) for field in fields if field != "password"}
+    return others | {variable(field): _text(value) for field, value in values.items() if value is not None}
 
 
 def _text(value: object) -> str:

@@ -47,49 +47,46 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     url = address(server_socket)
     try:
         async with database(settings) as db:
-            password = await operator_account(db, settings)
+            login, password = await operator_account(db, settings)
             async with (
                 serving(db, settings, server_socket) as server,
                 workers(settings),
             ):
-                yield Running(url, settings.login, password, db, server)
+                yield Running(url, login, password, db, server)
     finally:
         server_socket.close()
 
 
-async def operator_account(db: Database, settings: Settings) -> str | None:
-    """Make the operator's metered account if there is no account at all; returns its password if it was generated.
+async def operator_account(db: Database, settings: Settings) -> tuple[str, str | None]:
+    """The operator's login, and the password if this start generated one.
 
-    Raises OperatorError for a weak RESTANTE_PASSWORD.
+    The first start makes the account, metered. A generated password is in `password_file` before the account exists,
+    so that no crash can lose it. Raises OperatorError for a weak RESTANTE_PASSWORD or an unusable RESTANTE_BALANCE.
     """
-    if await stored.every(db):
-        await _compare_password(db, settings)
-        return None
+    login = await accounts.operator(db)
+    if login is not None:
+        await _compare(db, login, settings)
+        return login, None
     try:
         balance = parse_usd(settings.balance)
     except ValueError as error:
         raise OperatorError(f"RESTANTE_BALANCE cannot be used: {error}.") from None
-    try:
-        opened = await accounts.open_account(
-            db, settings.login, settings.password, balance=balance, credit_limit=None, now=utc_now()
-        )
-    except OperatorError:
-        if await stored.credentials(db, settings.login):
-            return None  # another restante, started at the same moment, made it
-        raise
-    log.info("made the operator's account %s", opened.login)
-    return opened.password if settings.password is None else None
+    password = settings.password or accounts.new_password()
+    if settings.password is None:
+        keep_password(settings, password)
+    if not await accounts.open_operator(db, settings.login, password, balance=balance, now=utc_now()):
+        return await operator_account(db, settings)  # another restante, started at the same moment, made it
+    log.info("made the operator's account %s", settings.login)
+    return settings.login, password if settings.password is None else None
 
 
-async def _compare_password(db: Database, settings: Settings) -> None:
-    known = await stored.credentials(db, settings.login)
-    if settings.password is None or known is None:
-        return
-    if not matches(settings.password, await accounts.pepper(db), known.digest):
-        log.warning(
-            "RESTANTE_PASSWORD is not %s's password: the first start's stands; `restante account password` changes it",
-            settings.login,
-        )
+async def _compare(db: Database, login: str, settings: Settings) -> None:
+    """Say so when the environment names another operator, or another password, than the first start made."""
+    known = await stored.credentials(db, login)
+    if settings.login != login:
+        log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
+    elif settings.password and known and not matches(settings.password, await accounts.pepper(db), known.digest):
+        log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
 
 
 def keep_password(settings: Settings, password: str) -> Path:
@@ -148,7 +145,7 @@ async def _start_worker(settings: Settings) -> asyncio.subprocess.Process:
     Ctrl-C reaches it, which would be a second one, or meet it before it listens."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "restante", "worker", "--follow-stdin",
-        env=os.environ | environment(settings), stdin=asyncio.subprocess.PIPE, process_group=0,
+        env=environment(settings, os.environ), stdin=asyncio.subprocess.PIPE, process_group=0,
     )  # fmt: skip
 
 

@@ -12,16 +12,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from restante.config import ProviderName, Settings
+from restante.config import Settings
 from restante.core.errors import OperatorError
-from restante.providers.api_key import api_key_source
-from restante.providers.embedded import EmbeddedProvider
-from restante.providers.gemini import GeminiProvider
-from restante.providers.model_files import find_model
-from restante.providers.model_server import ModelServer
 from restante.providers.provider import Provider
-from restante.providers.registry import embedded_models, scripted_models
-from restante.providers.scripted import ScriptedProvider
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
 
@@ -80,17 +73,32 @@ async def _started(server: EmbeddedPostgres) -> None:
 
 
 def build_provider(settings: Settings) -> Provider:
-    """The provider that answers the Gemini names. Raises OperatorError when it is not configured or not installed."""
-    name: ProviderName = settings.provider_name()
-    if name == "scripted":
-        return ScriptedProvider(scripted_models(), settings.scripted_latency, settings.scripted_log)
-    if name == "embedded":
-        model = find_model(settings.embedded_model, settings.models_dir)
-        return EmbeddedProvider(embedded_models(), ModelServer(settings.data_dir / "model", model))
-    if not (settings.gemini_api_key or settings.gemini_api_key_file):
-        raise OperatorError("The gemini provider has no key.", "Set GEMINI_API_KEY or GEMINI_API_KEY_FILE.")
-    key = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file)
-    return GeminiProvider(key, settings.gemini_base_url)
+    """The provider that answers the Gemini names. Raises OperatorError when it is not configured or not installed.
+
+    Only the chosen one is imported: prices and HTTP clients take half a second that no other command shall wait for.
+    """
+    match settings.provider_name():
+        case "scripted":
+            from restante.providers.registry import scripted_models
+            from restante.providers.scripted import ScriptedProvider
+
+            return ScriptedProvider(scripted_models(), settings.scripted_latency, settings.scripted_log)
+        case "embedded":
+            from restante.providers.embedded import EmbeddedProvider
+            from restante.providers.model_files import find_model
+            from restante.providers.model_server import ModelServer
+            from restante.providers.registry import embedded_models
+
+            model = find_model(settings.embedded_model, settings.models_dir)
+            return EmbeddedProvider(embedded_models(), ModelServer(settings.data_dir / "model", model))
+        case "gemini":
+            from restante.providers.api_key import api_key_source
+            from restante.providers.gemini import GeminiProvider
+
+            if not (settings.gemini_api_key or settings.gemini_api_key_file):
+                raise OperatorError("The gemini provider has no key.", "Set GEMINI_API_KEY or GEMINI_API_KEY_FILE.")
+            key = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file)
+            return GeminiProvider(key, settings.gemini_base_url)
 
 
 @contextlib.contextmanager

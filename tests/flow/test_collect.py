@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from restante.core.money import parse_usd
 from restante.core.pricing import STANDARD_FEE
 from restante.flow import accounts
 from restante.flow.settle import answered
+from restante.store import tasks
 from restante.store.database import Database
 from restante.wiring import utc_now
 from tests.flow.conftest import Shop
@@ -96,3 +98,18 @@ async def test_odd_ids(shop: Shop, change: object, code: int) -> None:
     await settle(shop, ids)
     assert callable(change)
     assert (await shop.collector.task_get(shop.id, change(ids[0]))).code == code
+
+
+async def test_a_task_that_settles_between_the_two_looks_is_withheld_like_any_other(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await shop.post("hi")
+    find = tasks.find_unanswered
+
+    async def settled_meanwhile(*args: Any) -> Any:
+        await settle(shop, ids, spent="10.5")
+        return await find(*args)
+
+    monkeypatch.setattr(tasks, "find_unanswered", settled_meanwhile)
+    found = await shop.collector.task_get(shop.id, ids[0])
+    assert (found.code, found.result) == (40200, None)

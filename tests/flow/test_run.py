@@ -13,6 +13,7 @@ from restante.core.answer import Answer, Failure
 from restante.core.limits import LOST_LEASES_MAX, RETRY_SECONDS, TRANSIENT_TRIES_MAX
 from restante.core.money import Nano, parse_usd
 from restante.core.task import Model
+from restante.flow.accept import Judged
 from restante.flow.lease import Lease, reap
 from restante.flow.run import Runner, retry_delay
 from restante.providers.provider import Call, Provider
@@ -66,6 +67,11 @@ async def working(shop: Shop, provider: Provider | None = None, seconds: float =
         await lease.end()
 
 
+async def make_due(db: Database) -> None:
+    """The time of every parked task has come."""
+    await db._on.execute("update queue set run_at = now() where state = 1")
+
+
 async def finished(shop: Shop, task_id: str) -> tuple[int, str]:
     """Wait for a task's end: its code and message."""
     async with asyncio.timeout(20):
@@ -105,12 +111,12 @@ async def test_a_transient_failure_parks_the_task_and_counts_its_tries(shop: Sho
 
 
 async def test_a_parked_task_runs_when_its_time_has_come(shop: Shop, db: Database) -> None:
-    shop.clock.offset = -timedelta(seconds=RETRY_SECONDS[0] * 2)  # parked until a time that is over already
     [task_id] = await shop.post("hi")
     provider = Odd(Failure(reason="overloaded", transient=True))
     async with working(shop, provider) as runner:
         await provider.asked.wait()
         await until(lambda: runner.in_flight == 0)
+        await make_due(db)
         assert await queue.promote(db)
         runner.wake()
         await until(lambda: len(provider.calls) == 2)
@@ -120,12 +126,12 @@ async def test_a_parked_task_runs_when_its_time_has_come(shop: Shop, db: Databas
 
 
 async def test_transient_failures_are_bounded(shop: Shop, db: Database) -> None:
-    shop.clock.offset = -timedelta(hours=1)
     [task_id] = await shop.post("hi")
     provider = Odd(*[Failure(reason="overloaded", transient=True)] * TRANSIENT_TRIES_MAX)
     async with working(shop, provider) as runner:
         for _ in range(TRANSIENT_TRIES_MAX):
             provider.asked.clear()
+            await make_due(db)
             await queue.promote(db)
             runner.wake()
             await provider.asked.wait()
@@ -208,13 +214,13 @@ def test_retries_wait_longer_each_time_and_are_spread(tries: int, planned: float
 
 async def test_a_task_waits_for_a_good_key_however_often_it_looks(shop: Shop, db: Database) -> None:
     """Contract §12.26: a rejected key is the operator's to mend."""
-    shop.clock.offset = -timedelta(hours=1)
     [task_id] = await shop.post("hi")
     looks = TRANSIENT_TRIES_MAX + 2
     provider = Odd(*[Failure(reason="API key rejected", transient=True, waits=True)] * looks)
     async with working(shop, provider) as runner:
         for _ in range(looks):
             provider.asked.clear()
+            await make_due(db)
             await queue.promote(db)
             runner.wake()
             await provider.asked.wait()
@@ -253,3 +259,39 @@ async def test_what_cannot_be_written_down_fails_and_is_refunded(shop: Shop, db:
         assert await finished(shop, task_id) == (50000, "Internal Error.")
     assert (await shop.account()).balance == parse_usd("10")
     assert not await differences(db)
+
+
+async def test_a_worker_whose_clock_is_behind_waits_as_long_as_any_other(shop: Shop, db: Database) -> None:
+    shop.clock.offset = -timedelta(minutes=10)
+    [task_id] = await shop.post("hi")
+    provider = Odd(Failure(reason="overloaded", transient=True, retry_after=60))
+    async with working(shop, provider) as runner:
+        await provider.asked.wait()
+        await until(lambda: runner.in_flight == 0)
+        assert not await queue.promote(db)
+    assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+
+
+async def test_lanes_take_turns_when_slots_are_few(shop: Shop, db: Database) -> None:
+    """With one slot free at a time, the lane that is looked at first must not take them all."""
+    order: list[str] = []
+
+    class Noting(Odd):
+        async def generate(self, call: Call) -> Answer | Failure:
+            order.append(call.model)
+            return Answer(model_name=call.model, input_tokens=1, output_tokens=1, items=())
+
+    ids = await shop.post(*["hi"] * 20)
+    pro = Model(name="gemini-2.5-pro", served="gemini-2.5-pro")
+    judged = [Judged(pro, None, b'{"user_prompt":"hi","model_name":"gemini-2.5-pro"}')] * 5
+    ids += (await shop.acceptor.accept(shop.id, judged))[0]
+    lease = Lease(db, "a worker", 60)
+    await lease.begin()
+    runner = shop.runner(lease, Noting(), concurrency=1)
+    claiming = asyncio.create_task(runner.run())
+    for task_id in ids:
+        await finished(shop, task_id)
+    claiming.cancel()
+    await runner.drain(1)
+    await lease.end()
+    assert max(place for place, model in enumerate(order) if model == pro.name) < 11, order

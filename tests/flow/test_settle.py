@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 
+import asyncpg
 import pytest
 
 from restante.core.answer import Answer
@@ -13,7 +14,7 @@ from restante.core.money import Nano, parse_usd
 from restante.core.pricing import STANDARD_FEE, STANDARD_HOLD
 from restante.flow.lease import reap
 from restante.flow.settle import answered, failed
-from restante.store.database import Database
+from restante.store.database import Database, DatabaseLost, Row, our_errors
 from restante.store.queue import Settlement
 from tests.flow.conftest import Shop, parsed
 from tests.support import differences
@@ -143,3 +144,45 @@ async def test_settlements_pile_up_into_groups_across_accounts_without_deadlock(
 def test_a_charge_may_exceed_the_hold() -> None:
     task_id = "11220000-0001-0613-0000-000000000001"
     assert success(1, task_id, "0.5").charged == Nano(parse_usd("0.5002"))
+
+
+class Breaking:
+    """Makes a database's next `settle` break: before it reached the server, or after its commit."""
+
+    def __init__(self, db: Database, error: Exception, *, after_commit: bool) -> None:
+        self._rows, self._error, self._after, self._broken = db.rows, error, after_commit, False
+
+    async def rows(self, name: str, *args: object) -> list[Row]:
+        if name != "settle" or self._broken:
+            return await self._rows(name, *args)
+        self._broken = True
+        if self._after:
+            await self._rows(name, *args)
+        raise self._error
+
+
+@pytest.mark.parametrize("after_commit", [True, False])
+async def test_a_lost_reply_of_the_commit_does_not_hide_it(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, after_commit: bool
+) -> None:
+    """Whoever waits (live does) is told what was charged, not that it failed."""
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    monkeypatch.setattr(db, "rows", Breaking(db, DatabaseLost("cut"), after_commit=after_commit).rows)
+    assert await shop.settler.settle(success(token, task_id, "0.02"))
+    assert (await shop.account()).spent == parse_usd("0.0202")
+    assert not await differences(db)
+
+
+async def test_a_full_disk_delays_an_answer_and_does_not_waste_it(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    with pytest.raises(DatabaseLost), our_errors():
+        raise asyncpg.DiskFullError("no space left on device")
+    monkeypatch.setattr(db, "rows", Breaking(db, DatabaseLost("disk full"), after_commit=False).rows)
+    assert await shop.settler.settle(success(token, task_id))
+    assert not await differences(db)

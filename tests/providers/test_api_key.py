@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from restante.core.errors import OperatorError
-from restante.providers.api_key import KEY_CHARS, UNSETTLED_SECONDS, api_key_source
+from restante.core.limits import API_KEY_CHARS, API_KEY_UNSETTLED_SECONDS
+from restante.providers.api_key import api_key_source
 
 SECRET = "AIzaSyD-secret-0123"
 
@@ -51,7 +52,7 @@ def test_a_file(file: Path) -> None:
 
 
 def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    age(file, UNSETTLED_SECONDS + 60)
+    age(file, API_KEY_UNSETTLED_SECONDS + 60)
     source = api_key_source(None, file)
 
     def unexpected(*_: object, **__: object) -> None:
@@ -62,7 +63,7 @@ def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.Mon
 
 
 def test_a_rewritten_file_is_read_again(file: Path) -> None:
-    age(file, UNSETTLED_SECONDS + 60)
+    age(file, API_KEY_UNSETTLED_SECONDS + 60)
     source = api_key_source(None, file)
     file.write_text("another-key-entirely")
     assert source() == "another-key-entirely"
@@ -70,7 +71,7 @@ def test_a_rewritten_file_is_read_again(file: Path) -> None:
 
 def test_a_replaced_file_is_read_again(file: Path, tmp_path: Path) -> None:
     """A rename, with the old size and the old time: a secrets mount does that."""
-    age(file, UNSETTLED_SECONDS + 60)
+    age(file, API_KEY_UNSETTLED_SECONDS + 60)
     source = api_key_source(None, file)
     times = file.stat()
     other = tmp_path / "other"
@@ -120,7 +121,9 @@ def test_an_unreadable_file(file: Path) -> None:
         api_key_source(None, file)
 
 
-@pytest.mark.parametrize("wrong", [f"{SECRET}\nX-Evil: 1", f"{SECRET} two", "schlüssel", "k" * (KEY_CHARS + 1), "\0"])
+@pytest.mark.parametrize(
+    "wrong", [f"{SECRET}\nX-Evil: 1", f"{SECRET} two", "schlüssel", "k" * (API_KEY_CHARS + 1), "\0"]
+)
 def test_what_is_no_key(wrong: str, file: Path) -> None:
     with pytest.raises(OperatorError) as by_value:
         api_key_source(wrong, None)

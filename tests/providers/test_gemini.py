@@ -16,12 +16,13 @@ import pytest
 
 from restante.core.answer import Answer, Failure, Item, Section
 from restante.core.errors import OperatorError
+from restante.core.limits import RETRY_AFTER_MAX
 from restante.core.money import nano
 from restante.core.task import Message, Prompt
 from restante.providers import gemini as gemini_module
 from restante.providers import gemini_price
 from restante.providers.gemini import GeminiProvider
-from restante.providers.gemini_wire import RETRY_AFTER_MAX, fault_of
+from restante.providers.gemini_wire import fault_of
 from restante.providers.provider import Call, Provider
 from tests.emulators.gemini import GeminiEmulator
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from restante.core.errors import OperatorError
+from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS, GEMINI_MODELS_SECONDS
 from restante.providers import gemini as gemini_module
 from restante.providers.gemini import GeminiProvider
 from restante.providers.gemini_models import text_models
@@ -115,7 +116,7 @@ async def test_pages_without_end(
 
 async def test_the_list_is_kept_for_an_hour(timed: GeminiProvider, emulator: GeminiEmulator, clock: Clock) -> None:
     first = await timed.models()
-    clock.now += gemini_module.MODELS_SECONDS - 1
+    clock.now += GEMINI_MODELS_SECONDS - 1
     assert await timed.models() is first
     assert len(emulator.requests) == 1
     clock.now += 2
@@ -132,19 +133,19 @@ async def test_those_who_wait_share_one_question(gemini: GeminiProvider, emulato
 
 async def test_the_last_good_list_stays(timed: GeminiProvider, emulator: GeminiEmulator, clock: Clock) -> None:
     first = await timed.models()
-    clock.now += gemini_module.MODELS_SECONDS
+    clock.now += GEMINI_MODELS_SECONDS
     emulator.list_faults.append(Fault(503))
     assert await timed.models() is first
     assert await timed.models() is first  # and Google is not asked at every call
     assert len(emulator.requests) == 2
-    clock.now += gemini_module.MODELS_RETRY_SECONDS
+    clock.now += GEMINI_MODELS_RETRY_SECONDS
     assert await timed.models() is not first
     assert len(emulator.requests) == 3
 
 
 async def test_an_emptied_list_is_a_failure(timed: GeminiProvider, emulator: GeminiEmulator, clock: Clock) -> None:
     first = await timed.models()
-    clock.now += gemini_module.MODELS_SECONDS
+    clock.now += GEMINI_MODELS_SECONDS
     emulator.rows = ()
     assert await timed.models() is first
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -329,3 +330,14 @@ def test_blanks_and_a_byte_order_mark_change_nothing(sent: list[Any], seed: int)
 def test_the_request_format_names_the_contracts_fields_in_its_order() -> None:
     """§12.10: `PostedTask`'s order is the order of judgement."""
     assert [field.name for field in msgspec.structs.fields(judge.PostedTask)] == list(RULES)
+
+
+@pytest.mark.parametrize("depth", [900, 959, 960, 1_000, 100_000])
+def test_no_depth_of_nesting_breaks_the_judge(depth: int) -> None:
+    raw = b'{"user_prompt":"hi","model_name":"gemini-2.5-flash","odd":' + b"[" * depth + b"]" * depth + b"}"
+    Judge(lambda _: None).judge(msgspec.Raw(raw))
+
+
+def test_a_post_of_countless_items_is_none() -> None:
+    assert isinstance(judge.split(b"[" + b"1," * 20_000 + b"1]"), InvalidBody)
+    assert isinstance(judge.split(b"[" + b"1," * 2_000_000 + b"1]"), InvalidBody)

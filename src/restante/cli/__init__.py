@@ -13,6 +13,7 @@ import typer
 from restante import __version__
 from restante.cli import account, demo, ledger, model, serve, task
 from restante.core.errors import OperatorError
+from restante.store.database import DatabaseLost
 
 app = typer.Typer(
     name="restante",
@@ -44,6 +45,9 @@ def main() -> None:
         print(f"restante: {error.problem}", file=sys.stderr)
         if error.remedy:
             print(f"  {error.remedy}", file=sys.stderr)
+        sys.exit(1)
+    except DatabaseLost as error:
+        print(f"restante: the database went away: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from restante.cli.common import print_json, print_table, with_database
+from restante.cli.common import print_json, print_table, quiet_settings, with_database
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
 from restante.store.accounts import Account
 from restante.store.database import Database
+from restante.up import keep_password, password_file
 from restante.wiring import utc_now
 
 app = typer.Typer(help="Accounts: who may call, and their money.", no_args_is_help=True)
@@ -95,6 +96,9 @@ def password(login: str, json: Json = False) -> None:
         return await accounts.change_password(db, login)
 
     fresh = with_database(work)
+    loaded = quiet_settings()
+    if login == loaded.login and password_file(loaded).exists():
+        keep_password(loaded, fresh)
     if json:
         print_json({"login": login, "password": fresh})
     else:

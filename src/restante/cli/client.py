@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -40,7 +41,7 @@ class Client:
 
     async def get(self, task_id: str) -> dict[str, Any]:
         """One task's entry."""
-        [task] = await self._call("GET", f"task_get/{task_id}")
+        [task] = await self._call("GET", f"task_get/{quote(task_id, safe='')}")
         return task
 
     async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:

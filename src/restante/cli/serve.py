@@ -12,7 +12,8 @@ from restante.app import address, listen, serving
 from restante.cli.common import err, settings
 from restante.config import Settings
 from restante.core.errors import OperatorError
-from restante.up import Running, keep_password, operator_account, password_file, running
+from restante.up import Running, operator_account, password_file, running
+from restante.web.api import FAMILY
 from restante.wiring import database, stop_on_signals
 from restante.worker import working
 
@@ -32,6 +33,13 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: RESTANTE_DATABASE_URL=postgresql://db/restante restante worker")(worker)
 
 
+def _chosen(provider: str | None, *, offline: bool) -> str | None:
+    """The provider that the command line asks for, before whatever the environment says."""
+    if offline and provider not in (None, "embedded"):
+        raise typer.BadParameter(f"--offline and --provider {provider} contradict each other")
+    return "embedded" if offline else provider
+
+
 def up(
     host: Host = None,
     port: Port = None,
@@ -40,7 +48,7 @@ def up(
     offline: Offline = False,
 ) -> None:
     """Serve: PostgreSQL, migrations, the API and its workers in one go. Ctrl-C drains and stops all of it."""
-    loaded = settings(host=host, port=port, workers=workers, provider=provider, offline=offline or None)
+    loaded = settings(host=host, port=port, workers=workers, provider=_chosen(provider, offline=offline))
     asyncio.run(_up(loaded))
 
 
@@ -54,20 +62,6 @@ async def _up(loaded: Settings) -> None:
 
 def _greet(loaded: Settings, restante: Running) -> None:
     """What an operator needs next: URL, login, where the password is, a first call."""
-    known = "$RESTANTE_PASSWORD" if loaded.password else "PASSWORD"
-    if restante.password is not None and sys.stdout.isatty():
-        known = restante.password
-        shown = f"{restante.password}   (shown this once)"
-    elif restante.password is not None:
-        shown = f"in {keep_password(loaded, restante.password)}"
-    elif loaded.password:
-        shown = "as in RESTANTE_PASSWORD"
-    else:
-        file = password_file(loaded)
-        shown = (
-            f"in {file}" if file.exists() else "as shown at the first start (restante account password makes a new one)"
-        )
-    provider = loaded.provider_name()
     words = {
         "gemini": "gemini",
         "embedded": "embedded: the offline demonstration model SmolLM2-135M answers every Gemini name, in English only",
@@ -75,17 +69,29 @@ def _greet(loaded: Settings, restante: Running) -> None:
     }
     print(f"restante is up at {restante.url}")
     print(f"  login     {restante.login}")
-    print(f"  password  {shown}")
-    print(f"  provider  {words[provider]}")
-    print(
-        f"  try       curl -u '{restante.login}:{known}' {restante.url}/v3/ai_optimization/gemini/llm_responses/models"
-    )
+    print(f"  password  {_where_password(loaded, restante)}")
+    print(f"  provider  {words[loaded.provider_name()]}")
+    known = restante.password if restante.password and sys.stdout.isatty() else "PASSWORD"
+    print(f"  try       curl -u '{restante.login}:{known}' {restante.url}{FAMILY}/models")
     sys.stdout.flush()
+
+
+def _where_password(loaded: Settings, restante: Running) -> str:
+    """The generated password itself, once, and only on a terminal; else where it is."""
+    file = password_file(loaded)
+    if restante.password is not None and sys.stdout.isatty():
+        file.unlink(missing_ok=True)
+        return f"{restante.password}   (shown this once)"
+    if file.exists():
+        return f"in {file}"
+    if loaded.password and restante.login == loaded.login:
+        return "as in RESTANTE_PASSWORD at the first start"
+    return "as shown at the first start; a new one: restante account password"
 
 
 def api(host: Host = None, port: Port = None, provider: Provider = None, offline: Offline = False) -> None:
     """Serve the API only; workers run elsewhere on the same database."""
-    asyncio.run(_api(settings(host=host, port=port, provider=provider, offline=offline or None)))
+    asyncio.run(_api(settings(host=host, port=port, provider=_chosen(provider, offline=offline))))
 
 
 async def _api(loaded: Settings) -> None:
@@ -93,9 +99,9 @@ async def _api(loaded: Settings) -> None:
     loaded.provider_name()
     with listen(loaded) as server_socket:
         async with database(loaded) as db:
-            password = await operator_account(db, loaded)
+            login, password = await operator_account(db, loaded)
             if password is not None:
-                err.print(f"the operator's password is in {keep_password(loaded, password)}")
+                err.print(f"the password of {login} is in {password_file(loaded)}")
             async with serving(db, loaded, server_socket) as server:
                 print(f"restante's API is up at {address(server_socket)}", flush=True)
                 await _until(stop, server)
@@ -108,7 +114,7 @@ def worker(
     follow_stdin: Annotated[bool, typer.Option("--follow-stdin", hidden=True)] = False,
 ) -> None:
     """Run tasks: claim, ask the model, settle. As many workers as you like share one database."""
-    loaded = settings(provider=provider, offline=offline or None, concurrency=concurrency)
+    loaded = settings(provider=_chosen(provider, offline=offline), concurrency=concurrency)
     asyncio.run(_worker(loaded, follow_stdin=follow_stdin))
 
 

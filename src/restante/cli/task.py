@@ -60,7 +60,7 @@ def post(
     }
     common: dict[str, Any] = {"model_name": model}
     common |= {name: value for name, value in optional.items() if value is not None}
-    tasks = [{"user_prompt": prompt} | common for prompt in prompts]
+    tasks = [{"user_prompt": _text(prompt)} | common for prompt in prompts]
     entries = asyncio.run(_post(_client(url, login, password), tasks, wait=wait))
     if json:
         print_json(entries)
@@ -105,6 +105,15 @@ def get(
         raise typer.Exit(1)
 
 
+def _text(argument: str) -> str:
+    """An argument that is text: bytes that are no UTF-8 reach Python as lone surrogates, which no JSON can carry."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("a prompt is UTF-8 text") from None
+    return argument
+
+
 @asynccontextmanager
 async def _client(url: str, login: str, password: str | None) -> AsyncIterator[Client]:
     if password is None:
@@ -126,26 +135,34 @@ async def _post(
         entries: list[dict[str, Any]] = []
         for start in range(0, len(tasks), TASKS_PER_POST):
             entries += await client.post(tasks[start : start + TASKS_PER_POST])
-        return await _wait(client, entries) if wait else entries
+        if wait:
+            await _wait(client, entries)
+        return entries
 
 
-async def _wait(client: Client, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Replace accepted entries by their answers as these come, under a progress bar."""
-    answers = {entry["id"]: entry for entry in entries}
+async def _wait(client: Client, entries: list[dict[str, Any]]) -> None:
+    """Replace accepted entries by their answers as these come, under a progress bar. Interrupted, it says what to ask
+    for: nothing that was paid for is out of reach."""
+    places = {entry["id"]: place for place, entry in enumerate(entries)}
     waiting = [entry["id"] for entry in entries if entry["status_code"] == CREATED_CODE]
     columns = (TextColumn("waiting for answers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("", total=len(waiting))
-        while waiting:
-            for task_id in list(waiting):
-                entry = await client.get(task_id)
-                if entry["status_code"] not in _UNFINISHED:
-                    answers[task_id] = entry
-                    waiting.remove(task_id)
-                    progress.advance(bar)
-            if waiting:
-                await asyncio.sleep(_LOOK_SECONDS)
-    return [answers[entry["id"]] for entry in entries]
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not sys.stderr.isatty()) as progress:
+            bar = progress.add_task("", total=len(waiting))
+            while waiting:
+                for task_id in list(waiting):
+                    entry = await client.get(task_id)
+                    if entry["status_code"] not in _UNFINISHED:
+                        entries[places[task_id]] = entry
+                        waiting.remove(task_id)
+                        progress.advance(bar)
+                if waiting:
+                    await asyncio.sleep(_LOOK_SECONDS)
+    except asyncio.CancelledError:
+        print("interrupted; these are posted and paid for, restante task get fetches them:", file=sys.stderr)
+        for task_id in places:
+            print(f"  {task_id}", file=sys.stderr)
+        raise
 
 
 def _show(entry: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 # --- what a client may send (contract §3.1, §12.10, §12.11) -------------------------------------------
+POST_ITEMS_MAX: Final = 10_000  # above it a POST is no honest one (40503): each item costs an entry in the answer
+POST_COMMAS_MAX: Final = 1_000_000  # 100 tasks at every limit hold fewer; counted before anything is parsed
 TASKS_PER_POST: Final = 100  # the rest of a POST is answered 40006, task by task
 PROMPT_CHARS: Final = 500  # code points, as are all character counts here
 SYSTEM_MESSAGE_CHARS: Final = 500
@@ -52,7 +54,7 @@ COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transacti
 
 # --- the database --------------------------------------------------------------------------------------
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
-HOUSEKEEPING_SECONDS: Final = 3_600.0
+HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
 CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included
@@ -60,6 +62,7 @@ CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones 
 # --- accounts ------------------------------------------------------------------------------------------
 ACCOUNTS_MAX: Final = 65_535  # the account's four hexadecimal digits in a task id (design, Data 1)
 LOGIN_CHARS: Final = 255
+AUTHORIZATION_BYTES: Final = 4_096  # of the header; a longer one is nobody's
 PASSWORD_CHARS_MIN: Final = 16  # of a password a person chose; generated ones carry 192 bits
 PASSWORD_DISTINCT_MIN: Final = 8
 USD_MAX: Final = 1_000_000_000  # one top-up or credit limit; keeps every sum far inside 64 bits
@@ -78,6 +81,7 @@ GEMINI_MODELS_SECONDS: Final = 3_600.0  # the list of models is believed this lo
 GEMINI_MODELS_RETRY_SECONDS: Final = 60.0  # with an old list in hand, asking again after a failure
 GEMINI_MODELS_CALL_SECONDS: Final = 30.0  # all pages together
 GEMINI_MODELS_PAGES: Final = 20  # of 1,000 models each; Google lists about 60
+CATALOGUE_SECONDS: Final = 60.0  # between looks at a provider's list of models, which it may remember for longer
 RETRY_AFTER_MAX: Final = 86_400.0  # seconds; a longer word of a provider is a mistake, and ours is the deadline
 PRICE_WARNINGS_REMEMBERED: Final = 1_000  # and warned about once; far more than Google has
 

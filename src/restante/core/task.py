@@ -115,7 +115,8 @@ class TaskId(msgspec.Struct, frozen=True):
 
 def mint_id(now: datetime, account_id: int, function: Function, random48: int) -> str:
     """A new task id. `now` must be in UTC, `account_id` 1..65535, `random48` a 48-bit number."""
-    return f"{now:%m%d%H%M}-{account_id:04x}-{function:04d}-0000-{random48:012x}"
+    stamp = f"{now.month:02d}{now.day:02d}{now.hour:02d}{now.minute:02d}"  # strftime takes twice as long
+    return f"{stamp}-{account_id:04x}-{function:04d}-0000-{random48:012x}"
 
 
 def parse_id(text: str) -> TaskId | None:

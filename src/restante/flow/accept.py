@@ -76,7 +76,7 @@ class Acceptor:
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)
             ]
             try:
-                covered = await self._db.settled(lambda: tasks.accept(self._db, account_id, now, orders))  # noqa: B023
+                covered = await self._db.settled(lambda: tasks.accept(self._db, account_id, now, orders), now.date())  # noqa: B023
             except Conflict:  # an id of 48 random bits met its twin: mint anew, once
                 if last:
                     raise

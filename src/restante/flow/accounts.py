@@ -14,7 +14,7 @@ from restante.core.limits import ACCOUNTS_MAX
 from restante.core.money import Nano
 from restante.store import accounts, ledger
 from restante.store.accounts import Account
-from restante.store.database import Conflict, Database, Session
+from restante.store.database import Conflict, Database, OutOfRange, Session
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -59,6 +59,35 @@ async def open_account(
     return Opened(number, login, password)
 
 
+async def operator(db: Session) -> str | None:
+    """The login of the operator's account, once the first start has made it."""
+    return await accounts.operator(db)
+
+
+async def open_operator(db: Database, login: str, password: str, *, balance: Nano, now: datetime) -> bool:
+    """Make the operator's account, metered; False when another process made it first.
+
+    Raises OperatorError like `open_account`.
+    """
+    fault = login_fault(login) or password_fault(password)
+    if fault is not None:
+        raise OperatorError(f"The operator's account {login!r} was not made: {fault}.")
+    secret = digest(password, await pepper(db))
+    try:
+        async with db.transaction() as tx:
+            if not await accounts.claim_operator(tx, login):
+                return False
+            await accounts.add(tx, login, secret, None)
+            if balance:
+                await ledger.top_up(tx, login, now, _transfer_id(), balance)
+    except Conflict:
+        raise OperatorError(
+            f"The operator's account cannot be made: there is an account {login!r} already.",
+            "Name another RESTANTE_LOGIN.",
+        ) from None
+    return True
+
+
 async def change_password(db: Database, login: str, password: str | None = None) -> str:
     """Replace an account's password by this one or a generated one, which is returned.
 
@@ -78,7 +107,10 @@ async def top_up(db: Database, login: str, amount: Nano, now: datetime) -> int:
 
     Raises OperatorError for an unknown login.
     """
-    balance = await db.settled(lambda: ledger.top_up(db, login, now, _transfer_id(), amount))
+    try:
+        balance = await db.settled(lambda: ledger.top_up(db, login, now, _transfer_id(), amount), now.date())
+    except OutOfRange:
+        raise OperatorError(f"{login!r} would own more than the ledger can count.") from None
     if balance is None:
         raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
     return balance

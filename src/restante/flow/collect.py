@@ -40,6 +40,14 @@ def _refused(why: Refusal, request: bytes | None = None) -> Fetched:
     return Fetched(why.code, why.message, request)
 
 
+def _fetched(found: Collected) -> Fetched:
+    if found.withheld:
+        return _refused(PaymentRequired(), found.request)
+    if found.code != OK_CODE:
+        return Fetched(found.code, found.message or "", found.request)
+    return Fetched(OK_CODE, OK_MESSAGE, found.request, found.result)
+
+
 class Collector:
     """Fetches answers; one per process."""
 
@@ -50,7 +58,7 @@ class Collector:
 
     async def ready(self, account_id: int) -> list[Listed]:
         """tasks_ready: up to 1,000 finished, uncollected tasks, oldest first."""
-        return await tasks.ready(self._db, account_id, READY_LISTED)
+        return await self._db.again(lambda: tasks.ready(self._db, account_id, READY_LISTED))
 
     async def task_get(self, account_id: int, text: str) -> Fetched:
         """One task by id (contract §2.3, §12.29): who and what an id is for is read from the id itself."""
@@ -66,25 +74,14 @@ class Collector:
             return _refused(OtherFunction())
         found = await self._group.submit((day, account_id, task_id.text))
         if found is None:
-            return await self._unanswered(day, account_id, task_id.text)
-        if found.withheld:
-            return _refused(PaymentRequired(), found.request)
-        if found.code != OK_CODE:
-            return Fetched(found.code, found.message or "", found.request)
-        return Fetched(OK_CODE, OK_MESSAGE, found.request, found.result)
-
-    async def _unanswered(self, day: date, account_id: int, task_id: str) -> Fetched:
-        task = await tasks.find_unanswered(self._db, day, account_id, task_id)
-        if task is None:
-            return _refused(TaskNotFound())
-        if not task.queued:  # settled between our two looks: now it is there
-            found = await self._group.submit((day, account_id, task_id))
-            return (
-                Fetched(found.code, found.message or OK_MESSAGE, found.request, found.result)
-                if found
-                else _refused(TaskNotFound())
-            )
-        return _refused(TaskHanded() if task.running else TaskInQueue(), task.request)
+            task = await self._db.again(lambda: tasks.find_unanswered(self._db, day, account_id, task_id.text))
+            if task is None:
+                return _refused(TaskNotFound())
+            if task.queued:
+                return _refused(TaskHanded() if task.running else TaskInQueue(), task.request)
+            # Settled between our two looks: now it is there.
+            found = await self._group.submit((day, account_id, task_id.text))
+        return _refused(TaskNotFound()) if found is None else _fetched(found)
 
     async def _commit(self, group: Sequence[tuple[date, int, str]]) -> Sequence[Collected | None]:
         by_day: dict[date, set[tuple[int, str]]] = defaultdict(set)
@@ -92,5 +89,8 @@ class Collector:
             by_day[day].add((account_id, task_id))
         found: dict[str, Collected] = {}
         for day, wanted in by_day.items():
-            found |= await self._db.settled(lambda: tasks.collect(self._db, day, list(wanted)))  # noqa: B023
+            found |= await self._db.again(lambda: self._collected(day, list(wanted)))  # noqa: B023
         return [found.get(task_id) for _, _, task_id in group]
+
+    async def _collected(self, day: date, wanted: Sequence[tuple[int, str]]) -> dict[str, Collected]:
+        return await self._db.settled(lambda: tasks.collect(self._db, day, wanted))

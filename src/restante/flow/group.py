@@ -27,6 +27,11 @@ class Group(Generic[T, R]):
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Nothing waits and nothing is being committed."""
+        return self._running is None and not self._waiting
+
     async def submit(self, member: T) -> R:
         """The commit's answer to this member, or its exception."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()

@@ -95,7 +95,7 @@ class Live:
         async with self._lease.claiming:
             token = self._lease.token
             try:
-                covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted))
+                covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted), now.date())
             except DatabaseLost:
                 self._lease.doubt()
                 raise

@@ -11,7 +11,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InternalError, ProviderFailed, Refusal
@@ -69,6 +69,7 @@ class Runner:
         self._concurrency = concurrency
         self._clock = clock
         self._wake = asyncio.Event()
+        self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
 
     @property
@@ -109,7 +110,7 @@ class Runner:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        await self._settler.idle()
+        await self._settler.idle(seconds)
 
     async def _woken(self, seconds: float) -> None:
         try:
@@ -124,6 +125,8 @@ class Runner:
         if free <= 0:
             return 0
         lanes = await queue.waiting_lanes(self._db, [*self._providers, queue.LIVE])
+        # Round robin: with one slot free at a time, the lane that is always looked at first would take them all.
+        lanes.sort(key=lambda lane: (lane.id <= self._served, lane.id))
         busy = Counter(provider for _, provider, _ in self._running.values())
         total = 0
         for position, lane in enumerate(lanes):
@@ -133,6 +136,7 @@ class Runner:
             if room <= 0 or total >= free:
                 continue
             claimed = await self._claim(lane, min(room, CLAIM_BATCH))
+            self._served = lane.id
             busy[lane.provider] += claimed
             total += claimed
         return total
@@ -189,8 +193,7 @@ class Runner:
         else:
             seconds = retry_delay(claimed.tries, failure.retry_after, chance)
         log.info("task %s: %s; next try in %.1f s", claimed.id, failure.reason, seconds)
-        run_at = self._clock() + timedelta(seconds=seconds)
-        await queue.release(self._db, token, [(claimed.id, run_at, 0 if failure.waits else 1)])
+        await queue.park(self._db, token, claimed.id, seconds, tried=not failure.waits)
 
     async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> None:
         try:

@@ -6,8 +6,8 @@ Whatever is killed, either all of it happened or none. A token whose lease has e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
@@ -42,33 +42,35 @@ class Settler:
     def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
         self._db = db
         self._clock = clock
-        self._group: Group[Settlement, bool] = Group(self._commit)
+        self._groups: dict[tuple[int, date], Group[Settlement, bool]] = {}
 
     async def settle(self, settlement: Settlement) -> bool:
         """True once committed; False when the token no longer holds the task, and nothing changed.
 
         Waits for a database that is away: the answer is kept here until it is stored or the process ends.
         """
-        return await self._group.submit(settlement)
+        # A group is of one token and one posting day, as its statement is. There are few: days turn, leases seldom end.
+        for key, group in list(self._groups.items()):
+            if group.empty:
+                del self._groups[key]
+        return await self._groups.setdefault((settlement.token, settlement.day), Group(self._commit)).submit(settlement)
 
-    async def idle(self) -> None:
-        """Wait until everything submitted is committed."""
-        await self._group.idle()
+    async def idle(self, seconds: float) -> None:
+        """Wait until everything submitted is committed, or until the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for group in list(self._groups.values()):
+                    await group.idle()
 
-    async def _commit(self, group: Sequence[Settlement]) -> Sequence[bool]:
-        by_lease: dict[tuple[int, date], list[Settlement]] = defaultdict(list)
-        for one in group:
-            by_lease[one.token, one.day].append(one)
-        settled: set[str] = set()
-        for (token, day), members in by_lease.items():
-            settled |= await self._until_stored(token, day, members)
-        return [one.id in settled for one in group]
-
-    async def _until_stored(self, token: int, day: date, members: Sequence[Settlement]) -> set[str]:
+    async def _commit(self, members: Sequence[Settlement]) -> Sequence[bool]:
+        token, day = members[0].token, members[0].day
         tries = 0
         while True:
             try:
-                return await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members))
+                settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members))
+                if tries:
+                    settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
+                return [one.id in settled for one in members]
             except DatabaseLost as error:
                 # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing
                 # is settled twice.
@@ -77,3 +79,8 @@ class Settler:
                 log.warning("%d answers wait for the database (%s)", len(members), error)
                 await self._db.revive()
                 await asyncio.sleep(wait)
+
+    async def _settled_before(self, day: date, members: Sequence[Settlement]) -> set[str]:
+        """Which of these ended as we said: their commit went through although its reply was lost."""
+        ends = await queue.ends(self._db, day, [one.id for one in members]) if members else {}
+        return {one.id for one in members if ends.get(one.id) == (one.code, one.charged)}

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from restante.core.task import Model
+from restante.core.task import Model, always_reasons
 from restante.providers.gemini_wire import ListedModel
-from restante.providers.registry import is_pro
 
 #: Words of names whose models do not answer a text with a text, or not without tools of their own.
 _OTHER_KINDS: Final = frozenset(
@@ -36,7 +35,9 @@ def text_models(listed: Iterable[ListedModel]) -> tuple[Model, ...]:
         if version is not None and version[1] not in rows:
             served[version[1]] = name
     return tuple(
-        Model(name=name, served=served[name], reasoning=rows[served[name]].thinking, reasoning_forced=is_pro(name))
+        Model(
+            name=name, served=served[name], reasoning=rows[served[name]].thinking, reasoning_forced=always_reasons(name)
+        )
         for name in sorted(served, key=_age)
     )
 

@@ -66,6 +66,17 @@ async def add(tx: Session, login: str, digest: bytes, credit_limit: int | None) 
     return number
 
 
+async def operator(db: Session) -> str | None:
+    """The login of the operator's account; None before the first start."""
+    login: str | None = await db.value("operator")
+    return login
+
+
+async def claim_operator(tx: Session, login: str) -> bool:
+    """Name the operator's login, once for ever; in the transaction that opens the account."""
+    return await tx.value("claim_operator", login) is not None
+
+
 async def set_digest(db: Session, login: str, digest: bytes) -> bool:
     """Change an account's password. False when there is no such account."""
     return await db.value("set_secret", login, digest) is not None

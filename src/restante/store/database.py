@@ -32,6 +32,7 @@ class Row(Protocol):
     def values(self) -> Iterator[Any]: ...
 
 
+_EXAMPLE: Final = "An example: postgresql://user:password@host:5432/database"
 _MIGRATION_LOCK: Final = 7_305_041  # arbitrary, ours alone
 _OLDEST_MAJOR: Final = 15
 _DAILY_TABLES: Final = {"task": "with (fillfactor = 60)", "task_request": "", "answer": "", "transfer": ""}
@@ -42,18 +43,32 @@ _ROLE_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off", "timezone": "UTC
 
 
 class DatabaseLost(RestanteError):
-    """The connection broke or cannot be made. Whether a statement under way was committed is not known."""
+    """The server is gone or cannot serve now: connection broken, disk full, out of memory, lock time-out, read-only.
+
+    Whether a statement under way was committed is not known. Nothing is wrong with what was asked: later it may do.
+    """
 
 
 class Conflict(RestanteError):
     """A unique key exists already."""
 
 
+class OutOfRange(RestanteError):
+    """A number beyond 64 bits."""
+
+
+class NoSuchDay(RestanteError):
+    """There are no partitions for a day: this process slept past those made ahead, or a clock is far off."""
+
+
 _LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
     OSError,
@@ -61,11 +76,18 @@ _LOST: Final = (
 
 
 @contextlib.contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
+    """What asyncpg raises becomes one of ours, or stays a mistake of ours."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
         raise Conflict(error.constraint_name or str(error)) from error
+    except asyncpg.CheckViolationError as error:
+        if "no partition of relation" not in str(error):
+            raise
+        raise NoSuchDay(str(error)) from error
+    except asyncpg.NumericValueOutOfRangeError as error:
+        raise OutOfRange(str(error)) from error
     except asyncpg.DataError:  # an InterfaceError too, but about the arguments: the connection is fine
         raise
     except _LOST as error:
@@ -86,7 +108,7 @@ class Session:
 
     async def rows(self, name: str, *args: object) -> list[Row]:
         """Raises DatabaseLost, Conflict."""
-        with _our_errors():
+        with our_errors():
             found: list[Row] = await self._on.fetch(statement(name), *args)
         return found
 
@@ -108,7 +130,12 @@ class Database(Session):
         self.dsn = dsn
         self._revive = revive
         self._reviving: asyncio.Task[None] | None = None
-        self._pool = asyncpg.create_pool(dsn, min_size=1, max_size=connections, command_timeout=None)
+        try:
+            self._pool = asyncpg.create_pool(
+                dsn, min_size=1, max_size=connections, command_timeout=None, reset=_nothing_to_reset
+            )
+        except ValueError as error:
+            raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
         super().__init__(self._pool)
 
     async def rows(self, name: str, *args: object) -> list[Row]:
@@ -125,6 +152,8 @@ class Database(Session):
             await self._pool
             version = await self._pool.fetchval("show server_version_num")
             encoding = await self._pool.fetchval("show server_encoding")
+        except ValueError as error:
+            raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
         except (*_LOST, asyncpg.PostgresError) as error:
             raise OperatorError(
                 f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."
@@ -147,19 +176,33 @@ class Database(Session):
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """One transaction on one connection. Raises DatabaseLost, Conflict."""
-        with _our_errors():
+        with our_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield Session(connection)
 
-    async def settled(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization)."""
-        for last in range(COMMIT_TRIES, 0, -1):
+    async def settled(self, work: Callable[[], Awaitable[T]], day: date | None = None) -> T:
+        """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization), and when the
+        partitions of its `day` were missing, which are then made. Raises DatabaseLost when the races go on."""
+        for _ in range(COMMIT_TRIES):
             try:
                 return await work()
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                if last == 1:
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                raced: Exception = error
+            except NoSuchDay as error:
+                if day is None:
                     raise
-        raise AssertionError("unreachable")
+                raced = error
+                await self.prepare_days(day)
+        raise DatabaseLost(f"lost {COMMIT_TRIES} races: {raced}") from raced
+
+    async def again(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run what may be run twice (reading, collecting) once more if the server was lost on the way: after a restart
+        every pooled connection is dead, and no client need notice."""
+        try:
+            return await work()
+        except DatabaseLost:
+            await self.revive()
+            return await work()
 
     async def revive(self) -> None:
         """Ask whoever runs the server to start it again; one attempt serves all who ask at the same time."""
@@ -184,11 +227,11 @@ class Database(Session):
     async def listening(self, channel: str, on_notify: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
         """Call `on_notify` for each notification of the channel; the yielded event is set when the connection ends."""
         ended = asyncio.Event()
-        with _our_errors():
+        with our_errors():
             connection = await asyncpg.connect(self.dsn)
         try:
             connection.add_termination_listener(lambda _: ended.set())
-            with _our_errors():
+            with our_errors():
                 await connection.add_listener(channel, lambda *_: on_notify())
             yield ended
         finally:
@@ -198,13 +241,13 @@ class Database(Session):
     async def migrate(self) -> None:
         """Bring the schema up to date: numbered SQL, forward only, under a lock, so that ten processes may start at
         once. Raises OperatorError when the database is newer than this restante."""
-        with _our_errors():
+        with our_errors():
             async with self._pool.acquire() as connection:
                 await _migrate(connection)
 
     async def prepare_days(self, today: date) -> None:
         """Make the daily partitions from yesterday (clocks of nodes differ) to DAYS_AHEAD days ahead."""
-        with _our_errors():
+        with our_errors():
             async with self._pool.acquire() as connection:
                 for offset in range(-1, DAYS_AHEAD + 1):
                     await _prepare_day(connection, today + timedelta(days=offset))
@@ -235,7 +278,7 @@ async def _migrate(connection: Any) -> None:
                 await connection.execute(text)
                 await connection.execute("insert into schema_migration (version, name) values ($1, $2)", version, name)
         await _set_role(connection)
-    # What was just set holds for new sessions only; this one may go on serving.
+    # What was just set holds for new sessions only; this one goes on serving, and the pool resets nothing.
     for name, value in _ROLE_SETTINGS.items():
         await connection.execute(f"set {name} = '{value}'")
 
@@ -254,14 +297,21 @@ async def _set_role(connection: Any) -> None:
 
 
 async def _prepare_day(connection: Any, day: date) -> None:
-    # Day by day: all at once would need more locks than a default server has (notes, trap 8). The look before spares
-    # the table lock that CREATE takes even if the partition exists.
+    # Day by day: all at once would need more locks than a default server has (notes, trap 8). Made standalone and then
+    # attached, which waits for no reader or writer of the parent, as CREATE ... PARTITION OF would.
     if await connection.fetchval("select to_regclass($1) is not null", f"transfer_{day:%Y%m%d}"):
         return
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         for table, options in _DAILY_TABLES.items():
-            await connection.execute(
-                f"create table if not exists {table}_{day:%Y%m%d} partition of {table}"
-                f" for values from ('{day}') to ('{day + timedelta(days=1)}') {options}"
-            )
+            name = f"{table}_{day:%Y%m%d}"
+            if await connection.fetchval("select to_regclass($1) is not null", name):
+                continue
+            await connection.execute(f"create table {name} (like {table} including all) {options}")
+            bounds = f"from ('{day}') to ('{day + timedelta(days=1)}')"
+            await connection.execute(f"alter table {table} attach partition {name} for values {bounds}")
+
+
+async def _nothing_to_reset(_: object) -> None:
+    """Sessions are left as they were found (SET LOCAL only): the pool's own reset would cost a round trip for each
+    statement, and undo what `_migrate` set."""

@@ -143,7 +143,7 @@ def _settings(socket_directory: Path) -> str:
 listen_addresses = ''
 unix_socket_directories = '"{quoted}"'
 unix_socket_permissions = 0700
-max_connections = 100
+max_connections = 300
 shared_buffers = {buffers}MB
 shared_memory_type = mmap
 dynamic_shared_memory_type = posix

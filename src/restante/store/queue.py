@@ -113,10 +113,14 @@ async def settle(db: Session, token: int, day: date, now: datetime, group: Seque
     return {str(row["id"]) for row in rows}
 
 
-async def release(db: Session, token: int, back: Sequence[tuple[str, datetime | None, int]]) -> int:
-    """Give leased tasks back as (id, when to run again or None for at once, tries to add); returns how many."""
-    ids, times, tries = ([item[part] for item in back] for part in range(3))
-    return len(await db.rows("release", token, ids, times, tries))
+async def ends(db: Session, day: date, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """How tasks of a day ended, {id: (code, charged)}; unfinished ones are left out."""
+    return {str(row["id"]): (row["code"], row["charged"]) for row in await db.rows("ends", day, list(ids))}
+
+
+async def park(db: Session, token: int, task_id: str, seconds: float, *, tried: bool) -> bool:
+    """Give a leased task back, to be run again after so many seconds of the database's clock; `tried` counts it."""
+    return await db.value("park", token, task_id, seconds, int(tried)) is not None
 
 
 async def promote(db: Session) -> bool:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restante.core.credentials import matches
 from restante.core.errors import InternalError
-from restante.core.limits import CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
+from restante.core.limits import AUTHORIZATION_BYTES, CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
 from restante.store import accounts
 from restante.store.accounts import Credentials
 from restante.store.database import Database, DatabaseLost
@@ -39,6 +39,8 @@ class Passwords:
 
     async def check(self, header: str) -> int | None:
         """The account that an Authorization header proves, or None. Raises DatabaseLost."""
+        if len(header) > AUTHORIZATION_BYTES:
+            return None
         scheme, _, encoded = header.partition(" ")
         try:
             login, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -56,7 +58,7 @@ class Passwords:
         known = self._known.get(login)
         if known is not None and now - known[0] < CREDENTIALS_SECONDS:
             return known[1]
-        found = await accounts.credentials(self._db, login)
+        found = await self._db.again(lambda: accounts.credentials(self._db, login))
         self._known[login] = (now, found)
         self._known.move_to_end(login)
         while len(self._known) > CREDENTIALS_CACHED:

@@ -72,10 +72,15 @@ def split(body: bytes) -> Sequence[msgspec.Raw] | Refusal:
     body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body.strip():
         return EmptyBody()
+    if body.count(b",") > limits.POST_COMMAS_MAX:
+        return InvalidBody()
     try:
-        return _split.decode(body) or EmptyBody()
+        items = _split.decode(body)
     except _MALFORMED:
         return InvalidBody()
+    if len(items) > limits.POST_ITEMS_MAX:
+        return InvalidBody()
+    return items or EmptyBody()
 
 
 class Judge:
@@ -171,7 +176,7 @@ def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
     try:
         text.decode()
         return {name: raw for name, raw in _by_field.decode(text).items() if bytes(raw) != b"null"}
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, RecursionError):
         return None
     except _MALFORMED:
         return InvalidBody()

@@ -5,6 +5,7 @@
 create table installation (
     one boolean primary key default true check (one),
     pepper bytea not null, -- keys the digests of passwords
+    operator text, -- login of the account that the first start made
     created_at timestamptz not null default now()
 );
 

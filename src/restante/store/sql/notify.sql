@@ -1,2 +1,2 @@
--- Wake the workers that listen. $1 channel
-select pg_notify($1, '')
+-- Wake the workers that listen. $1 channel. A notification alone need not wait for the disk.
+select pg_notify($1, ''), set_config('synchronous_commit', 'off', true)

@@ -1,0 +1,2 @@
+-- The login of the operator's account; null before the first start.
+select operator from installation

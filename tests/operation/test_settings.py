@@ -1,0 +1,102 @@
+"""What the environment says, what a child process is told, and whose account the first start makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from restante.config import Settings, environment, load
+from restante.core.errors import OperatorError
+from restante.flow import accounts
+from restante.store import accounts as stored
+from restante.store.database import Database
+from restante.up import operator_account, password_file
+from tests.support import open_account
+
+PASSWORD = "a Password of 27 letters"
+
+
+def test_empty_variables_count_as_not_set() -> None:
+    assert load({"RESTANTE_PORT": "", "GEMINI_API_KEY": " "}) == load({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "http"), ("PORT", "70000"), ("WORKERS", "-1"), ("PROVIDER", "gpt"), ("OFFLINE", "perhaps")],
+)
+def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(OperatorError, match=f"RESTANTE_{name}"):
+        load({f"RESTANTE_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "provider"),
+    [
+        ({"GEMINI_API_KEY": "a key"}, "gemini"),
+        ({"GEMINI_API_KEY": "a key", "RESTANTE_OFFLINE": "1"}, "embedded"),
+        ({"GEMINI_API_KEY": "a key", "RESTANTE_PROVIDER": "scripted"}, "scripted"),
+        ({"RESTANTE_OFFLINE": "1"}, "embedded"),
+    ],
+)
+def test_which_provider_answers(settings: dict[str, str], provider: str) -> None:
+    assert load(settings).provider_name() == provider
+
+
+@pytest.mark.parametrize("settings", [{}, {"RESTANTE_OFFLINE": "1", "RESTANTE_PROVIDER": "gemini"}])
+def test_no_provider_and_a_contradiction_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(OperatorError):
+        load(settings).provider_name()
+
+
+def test_a_child_gets_these_settings_and_no_others() -> None:
+    """The demonstration's worker must not meet the operator's real database through the environment."""
+    parent = {"PATH": "/bin", "RESTANTE_DATABASE_URL": "postgresql://real", "RESTANTE_PASSWORD": PASSWORD}
+    settings = msgspec.structs.replace(load(parent), database_url=None, offline=True, lease_seconds=7.5)
+    child = environment(settings, parent)
+    assert child["PATH"] == "/bin"
+    assert "RESTANTE_DATABASE_URL" not in child
+    assert PASSWORD not in child.values()
+    assert load(child) == msgspec.structs.replace(settings, password=None)
+
+
+def operator(tmp_path: Path, **changes: object) -> Settings:
+    return msgspec.structs.replace(load({}), data_dir=tmp_path, **changes)
+
+
+async def test_an_account_added_before_the_first_start_does_not_keep_the_operators_from_being_made(
+    db: Database, tmp_path: Path
+) -> None:
+    await open_account(db, "shop", "1")
+    assert await operator_account(db, operator(tmp_path, password=PASSWORD)) == ("operator", None)
+    account = await accounts.find(db, "operator")
+    assert (account.balance, account.credit_limit) == (100_000_000_000, None)
+
+
+async def test_a_generated_password_is_kept_before_anything_else_can_fail(db: Database, tmp_path: Path) -> None:
+    settings = operator(tmp_path)
+    login, password = await operator_account(db, settings)
+    assert password is not None
+    assert password_file(settings).read_text().strip() == password
+    assert password_file(settings).stat().st_mode & 0o777 == 0o600
+    assert await operator_account(db, settings) == (login, None)
+
+
+async def test_another_login_later_makes_no_second_operator(
+    db: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await operator_account(db, operator(tmp_path, password=PASSWORD))
+    assert await operator_account(db, operator(tmp_path, login="other", password=PASSWORD)) == ("operator", None)
+    assert len(await stored.every(db)) == 1
+    assert "the operator's login is operator" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"password": "weak"}, {"login": "a:b", "password": PASSWORD}, {"balance": "ten"}])
+async def test_a_first_start_that_cannot_work_leaves_nothing(
+    db: Database, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    with pytest.raises(OperatorError):
+        await operator_account(db, operator(tmp_path, **changes))
+    assert await stored.every(db) == []
+    assert await accounts.operator(db) is None
