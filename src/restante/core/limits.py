@@ -36,6 +36,8 @@ BODY_DRAIN_BYTES: Final = 64 * 1024 * 1024
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
 
+GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
+
 # --- running -------------------------------------------------------------------------------------------
 CALL_SECONDS: Final = 600.0  # one provider call of a queued task; the slowest documented answers take minutes
 LEASE_SECONDS: Final = 60.0  # a silent worker's tasks go to another after this

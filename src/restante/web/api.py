@@ -12,6 +12,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,14 +23,13 @@ from restante.core.errors import (
     CREATED_MESSAGE,
     InsufficientFunds,
     InternalError,
-    InvalidBody,
     InvalidPath,
     NotFound,
     Refusal,
     TooManyLiveTasks,
     TooManyTasks,
 )
-from restante.core.limits import BODY_BYTES, BODY_DRAIN_BYTES, TASKS_PER_POST
+from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, TASKS_PER_POST
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, mint_id, read_prompt
 from restante.flow.accept import Acceptor, Judged
@@ -37,8 +37,9 @@ from restante.flow.collect import Collector
 from restante.flow.live import Live
 from restante.providers.registry import Catalogue
 from restante.store.database import DatabaseLost
-from restante.web import judge, wire
+from restante.web import body, judge, wire
 from restante.web.auth import BasicAuth, Passwords
+from restante.web.formats import Formats
 from restante.web.judge import Judge, Verdict
 
 log = logging.getLogger("restante.api")
@@ -83,8 +84,8 @@ class Api:
         started = time.perf_counter()
         account_id = _account(request)
         path = _path(request)
-        body = await self._body(request)
-        verdicts = body if isinstance(body, Refusal) else self._judge_all(body)
+        sent = await body.read(request, self._body_bytes)
+        verdicts = sent if isinstance(sent, Refusal) else self._judge_all(sent)
         if isinstance(verdicts, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
@@ -107,8 +108,8 @@ class Api:
         started = time.perf_counter()
         account_id = _account(request)
         path = _path(request)
-        body = await self._body(request)
-        tasks = body if isinstance(body, Refusal) else judge.split(body)
+        sent = await body.read(request, self._body_bytes)
+        tasks = sent if isinstance(sent, Refusal) else judge.split(sent)
         if not isinstance(tasks, Refusal) and len(tasks) > 1:
             tasks = TooManyLiveTasks()
         verdict = tasks if isinstance(tasks, Refusal) else self._judge.judge(tasks[0], live=True)
@@ -188,20 +189,6 @@ class Api:
     def _mint(self, account_id: int, function: Function) -> str:
         return mint_id(self._clock(), account_id, function, secrets.randbits(48))
 
-    async def _body(self, request: Request) -> bytes | Refusal:
-        """The request's body; an oversized one is 40503, never a 413 (§12.15)."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= self._body_bytes:
-                chunks.append(chunk)
-            elif size > BODY_DRAIN_BYTES:
-                break  # whoever sends this much more does not listen; the connection is closed
-            else:
-                chunks.clear()
-        return b"".join(chunks) if size <= self._body_bytes else InvalidBody()
-
 
 def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
     """A path that knows this one method: not HEAD either, which would take an answer off tasks_ready unread."""
@@ -258,7 +245,11 @@ def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) ->
 
     app = Starlette(
         routes=api.routes(),
-        middleware=[Middleware(BasicAuth, passwords=passwords)],
+        middleware=[
+            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
+            Middleware(BasicAuth, passwords=passwords),
+            Middleware(Formats),  # inside: a 401 is the same bytes whatever was asked for
+        ],
         exception_handlers={
             HTTPException: unknown_path,
             DatabaseLost: no_database,

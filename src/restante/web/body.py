@@ -1,0 +1,68 @@
+"""Reading a request's body: bounded, and inflated where the client compressed it (contract §12.15, §12.17)."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from starlette.requests import Request
+
+from restante.core.errors import InvalidBody, Refusal
+from restante.core.limits import BODY_DRAIN_BYTES
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class _Inflation:
+    """Inflates gzip members one after the other, never further than a limit: a small body may be a bomb."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._member = zlib.decompressobj(_GZIP)
+        self.size = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The text that this chunk ends; at most one byte beyond the limit in all. Raises zlib.error."""
+        inflated: list[bytes] = []
+        while chunk and self.size <= self._limit:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+            text = self._member.decompress(chunk, self._limit + 1 - self.size)
+            inflated.append(text)
+            self.size += len(text)
+            chunk = self._member.unconsumed_tail or self._member.unused_data
+        return b"".join(inflated)
+
+    @property
+    def complete(self) -> bool:
+        """The last member came to its end."""
+        return self._member.eof
+
+
+async def read(request: Request, limit: int) -> bytes | Refusal:
+    """The body as the client wrote it, or 40503: oversized (never a 413), no valid gzip, or an encoding we do not know.
+
+    An oversized body is read on to BODY_DRAIN_BYTES, so that its client hears the answer instead of a reset.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    inflation = _Inflation(limit) if encoding in ("gzip", "x-gzip") else None
+    refused = inflation is None and encoding not in ("", "identity")
+    text = bytearray()
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > BODY_DRAIN_BYTES:
+            break  # whoever sends this much more does not listen; the connection is closed
+        if refused:
+            continue
+        try:
+            text += chunk if inflation is None else inflation.feed(chunk)
+        except zlib.error:
+            refused = True
+        if len(text) > limit:
+            refused = True
+        if refused:
+            text.clear()
+    if refused or received > BODY_DRAIN_BYTES or (inflation is not None and received and not inflation.complete):
+        return InvalidBody()
+    return bytes(text)
