@@ -25,6 +25,7 @@ from restante.store.database import Database
 from restante.web.api import Api, create_app
 from restante.web.auth import Passwords
 from restante.web.judge import Judge
+from restante.web.own import Own
 from restante.wiring import background, build_provider, utc_now
 
 log = logging.getLogger("restante.api")
@@ -92,7 +93,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(catalogue.keep_fresh()))
         api = Api(
             Acceptor(db, provider.name, Waker(db), utc_now),
-            Collector(db, utc_now),
+            Collector(db, utc_now, settings.ready_hours * 3_600),
             Live(db, lease, provider, settler, utc_now),
             catalogue,
             Judge(catalogue.find, ignore_unknown=settings.unknown_fields == "ignore"),
@@ -101,7 +102,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         )
         passwords = Passwords(db, await accounts.pepper(db))
         config = uvicorn.Config(
-            create_app(api, passwords, utc_now),
+            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
             http="httptools",
             loop="none",
             proxy_headers=False,

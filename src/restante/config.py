@@ -56,6 +56,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: Annotated[
         float, Meta(ge=0, le=3_600, description="How long calls in flight may take to end after SIGTERM.")
     ] = limits.DRAIN_SECONDS
+    deadline_hours: Annotated[
+        float, Meta(gt=0, le=24 * 30, description="Hours after which a task that was not answered fails, refunded.")
+    ] = limits.DEADLINE_SECONDS / 3_600
+    ready_hours: Annotated[
+        float, Meta(gt=0, le=24 * 365, description="Hours that tasks_ready shows a task from its listing.")
+    ] = limits.READY_SECONDS / 3_600
+    result_days: Annotated[
+        int, Meta(ge=7, le=3_650, description="Days from posting that answers and prompts are kept.")
+    ] = limits.RESULT_DAYS
+    task_days: Annotated[
+        int, Meta(ge=4, le=3_650, description="Days that the tasks themselves, without their texts, are kept.")
+    ] = limits.TASK_DAYS
     provider: Annotated[
         ProviderName | None,
         Meta(description="Which provider answers the Gemini names; by default gemini with a key, embedded offline."),

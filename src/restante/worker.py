@@ -7,11 +7,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from restante.config import Settings
 from restante.core.limits import RELISTEN_SECONDS
-from restante.flow.expire import keep_days, keep_leases, keep_parked
+from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
@@ -41,6 +42,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         await lease.begin()
         stack.push_async_callback(lease.end)
         stack.enter_context(background(keep_days(db, utc_now)))
+        stack.enter_context(background(keep_deadlines(db, utc_now, settings.deadline_hours * 3_600)))
+        stack.enter_context(background(_retention(db, settings)))
         stack.enter_context(background(keep_leases(db, settings.lease_seconds, runner.wake)))
         stack.enter_context(background(keep_parked(db, runner.wake)))
         stack.enter_context(background(_listen(db, runner.wake)))
@@ -52,6 +55,16 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
         with background(runner.run()) as claiming:
             yield claiming
+
+
+def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
+    return keep_retention(
+        db,
+        utc_now,
+        ready_seconds=settings.ready_hours * 3_600,
+        result_days=settings.result_days,
+        task_days=settings.task_days,
+    )
 
 
 async def _listen(db: Database, wake: Callable[[], None]) -> None:

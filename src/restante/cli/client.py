@@ -10,8 +10,9 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from restante.core.errors import OperatorError
+from restante.core.errors import OperatorError, Unauthorized
 from restante.web.api import FAMILY
+from restante.web.own import PREFIX
 
 
 class Client:
@@ -44,11 +45,31 @@ class Client:
         [task] = await self._call("GET", f"task_get/{quote(task_id, safe='')}")
         return task
 
+    async def cancel(self, which: dict[str, Any]) -> list[str]:
+        """Cancel queued tasks by {"ids": [...]}, {"tag": ...} or {"all": True}; the ids of those cancelled."""
+        answer = await self._send("POST", f"{PREFIX}/tasks/cancel", which)
+        cancelled: list[str] | None = answer.get("cancelled")
+        if cancelled is None:
+            raise OperatorError(str(answer.get("error") or answer.get("status_message")))
+        return cancelled
+
     async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
+        envelope = await self._send(method, f"{FAMILY}/{path}", body)
+        if not envelope.get("tasks"):
+            raise OperatorError(
+                f"{envelope.get('status_code')} {envelope.get('status_message')}",
+                "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD)."
+                if envelope.get("status_code") == Unauthorized.code
+                else "",
+            )
+        tasks: list[dict[str, Any]] = envelope["tasks"]
+        return tasks
+
+    async def _send(self, method: str, path: str, body: object) -> dict[str, Any]:
         data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._session.request(method, f"{self._url}{FAMILY}/{path}", data=data) as response:
-                envelope: dict[str, Any] = msgspec.json.decode(await response.read())
+            async with self._session.request(method, f"{self._url}{path}", data=data) as response:
+                answer: dict[str, Any] = msgspec.json.decode(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OperatorError(
                 f"{self._url} cannot be reached: {error or type(error).__name__}.",
@@ -56,10 +77,4 @@ class Client:
             ) from None
         except msgspec.DecodeError:
             raise OperatorError(f"{self._url} does not answer as restante does.") from None
-        if not envelope.get("tasks"):
-            raise OperatorError(
-                f"{envelope.get('status_code')} {envelope.get('status_message')}",
-                "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD)." if response.status == 401 else "",
-            )
-        tasks: list[dict[str, Any]] = envelope["tasks"]
-        return tasks
+        return answer

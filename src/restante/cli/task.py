@@ -105,6 +105,32 @@ def get(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: restante task cancel --tag run-17")
+def cancel(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of tasks.")] = None,
+    tag: Annotated[str | None, typer.Option(help="All that carry this tag.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are queued.")] = False,
+    url: Url = LOCAL,
+    login: Login = "operator",
+    password: Password = None,
+    json: Json = False,
+) -> None:
+    """Cancel queued tasks, by id, by tag, or all; their money returns. Running and finished ones go on."""
+    which = [{"ids": ids}] * bool(ids) + [{"tag": tag}] * (tag is not None) + [{"all": True}] * every
+    if len(which) != 1:
+        raise typer.BadParameter("name ids, or --tag, or --all")
+
+    async def run() -> list[str]:
+        async with _client(url, login, password) as client:
+            return await client.cancel(which[0])
+
+    cancelled = asyncio.run(run())
+    if json:
+        print_json(cancelled)
+    else:
+        print("\n".join(cancelled) or "nothing was queued")
+
+
 def _text(argument: str) -> str:
     """An argument that is text: bytes that are no UTF-8 reach Python as lone surrogates, which no JSON can carry."""
     try:

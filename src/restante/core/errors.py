@@ -7,11 +7,13 @@
     │   ├── OtherFunction           40004
     │   ├── TooManyTasks            40006
     │   ├── Unauthorized            40100
+    │   ├── TaskFailed              40103
     │   ├── PaymentRequired         40200
     │   ├── InsufficientFunds       40210
     │   ├── NotFound                40400
     │   ├── TaskNotFound            40401
     │   ├── InvalidPath             40402
+    │   ├── ResultsExpired          40403
     │   ├── InvalidField            40501
     │   ├── EmptyBody               40502
     │   ├── InvalidBody             40503
@@ -81,6 +83,13 @@ class Unauthorized(Refusal):
     )
 
 
+class TaskFailed(Refusal):
+    """Ended without an answer: cancelled, or not done within its deadline. `TaskFailed("cancelled")`."""
+
+    code = 40103
+    template = "Task execution failed, please try to resubmit the task. ({})"
+
+
 class PaymentRequired(Refusal):
     code = 40200
     template = "Payment Required."
@@ -104,6 +113,13 @@ class TaskNotFound(Refusal):
 class InvalidPath(Refusal):
     code = 40402
     template = "Invalid Path."
+
+
+class ResultsExpired(Refusal):
+    """The task is known, its answer was kept as long as answers are kept."""
+
+    code = 40403
+    template = "Results Expired."
 
 
 class InvalidField(Refusal):

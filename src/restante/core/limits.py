@@ -54,8 +54,18 @@ PROMOTE_BATCH: Final = 1_000
 DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
 COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
 
+CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
+END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
+DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
+
 # --- the database --------------------------------------------------------------------------------------
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
+RETENTION_SECONDS: Final = 3_600.0  # between looks for days to drop
+DROP_LOCK_SECONDS: Final = 2  # a drop that would wait longer for readers is left to the next look
+READY_SECONDS: Final = 3 * 86_400.0  # tasks_ready shows a task this long from its listing (contract §3.2, §12.28)
+READY_EXPIRED_BATCH: Final = 10_000
+RESULT_DAYS: Final = 34  # answers and requests: 30 days from completion (contract §5.3), which is within 3 of posting
+TASK_DAYS: Final = 186  # tasks: six months (contract §5.3, id_list)
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)

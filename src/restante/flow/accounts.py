@@ -12,7 +12,7 @@ from restante.core.credentials import GENERATED_BYTES, PEPPER_BYTES, digest, log
 from restante.core.errors import OperatorError
 from restante.core.limits import ACCOUNTS_MAX
 from restante.core.money import Nano
-from restante.store import accounts, ledger
+from restante.store import accounts, ledger, queue
 from restante.store.accounts import Account
 from restante.store.database import Conflict, Database, OutOfRange, Session
 
@@ -105,14 +105,22 @@ async def change_password(db: Database, login: str, password: str | None = None)
 async def top_up(db: Database, login: str, amount: Nano, now: datetime) -> int:
     """Put money into an account, or take it back (negative); returns the new balance in nano-dollars.
 
-    Raises OperatorError for an unknown login.
+    Tasks that waited for it are woken in the same transaction (contract §12.7). Raises OperatorError for an unknown
+    login.
     """
+
+    async def pay() -> tuple[int | None, int]:
+        async with db.transaction() as tx:
+            return await ledger.top_up(tx, login, now, _transfer_id(), amount), await ledger.wake_paid(tx, login)
+
     try:
-        balance = await db.settled(lambda: ledger.top_up(db, login, now, _transfer_id(), amount), now.date())
+        balance, woken = await db.settled(pay, now.date())
     except OutOfRange:
         raise OperatorError(f"{login!r} would own more than the ledger can count.") from None
     if balance is None:
         raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    if woken:
+        await queue.notify(db)
     return balance
 
 

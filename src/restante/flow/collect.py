@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -15,11 +15,12 @@ from restante.core.errors import (
     OtherFunction,
     PaymentRequired,
     Refusal,
+    ResultsExpired,
     TaskHanded,
     TaskInQueue,
     TaskNotFound,
 )
-from restante.core.limits import READY_LISTED
+from restante.core.limits import READY_LISTED, READY_SECONDS
 from restante.core.task import Function, parse_id
 from restante.flow.group import Group
 from restante.store import tasks
@@ -51,14 +52,16 @@ def _fetched(found: Collected) -> Fetched:
 class Collector:
     """Fetches answers; one per process."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, db: Database, clock: Callable[[], datetime], ready_seconds: float = READY_SECONDS) -> None:
+        self._ready_time = timedelta(seconds=ready_seconds)
         self._db = db
         self._clock = clock
         self._group: Group[tuple[date, int, str], Collected | None] = Group(self._commit)
 
     async def ready(self, account_id: int) -> list[Listed]:
         """tasks_ready: up to 1,000 finished, uncollected tasks, oldest first."""
-        return await self._db.again(lambda: tasks.ready(self._db, account_id, READY_LISTED))
+        since = self._clock() - self._ready_time
+        return await self._db.again(lambda: tasks.ready(self._db, account_id, READY_LISTED, since))
 
     async def task_get(self, account_id: int, text: str) -> Fetched:
         """One task by id (contract §2.3, §12.29): who and what an id is for is read from the id itself."""
@@ -81,7 +84,7 @@ class Collector:
                 return _refused(TaskHanded() if task.running else TaskInQueue(), task.request)
             # Settled between our two looks: now it is there.
             found = await self._group.submit((day, account_id, task_id.text))
-        return _refused(TaskNotFound()) if found is None else _fetched(found)
+        return _refused(ResultsExpired()) if found is None else _fetched(found)
 
     async def _commit(self, group: Sequence[tuple[date, int, str]]) -> Sequence[Collected | None]:
         by_day: dict[date, set[tuple[int, str]]] = defaultdict(set)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS
+from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS, RETENTION_SECONDS
+from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import queue
+from restante.store import queue, tasks
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.expire")
@@ -18,6 +19,31 @@ log = logging.getLogger("restante.expire")
 async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
     """Make the daily partitions ahead of their days, until cancelled. Every process that writes tasks runs this."""
     await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_days(clock().date()))
+
+
+async def keep_deadlines(db: Database, clock: Callable[[], datetime], deadline_seconds: float) -> None:
+    """Fail tasks that are past their deadline, until cancelled."""
+
+    async def look() -> None:
+        await expire(db, clock, deadline_seconds)
+
+    await _every(HOUSEKEEPING_SECONDS, db, look)
+
+
+async def keep_retention(
+    db: Database, clock: Callable[[], datetime], *, ready_seconds: float, result_days: int, task_days: int
+) -> None:
+    """Take listings off tasks_ready and drop days whose time is over, until cancelled. The ledger stays."""
+
+    async def look() -> None:
+        while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):
+            pass
+        today = clock().date()
+        for table, days in (("answer", result_days), ("task_request", result_days), ("task", task_days)):
+            for name in await db.drop_days(table, today - timedelta(days=days)):
+                log.info("dropped %s: its time is over", name)
+
+    await _every(RETENTION_SECONDS, db, look)
 
 
 async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 import asyncpg
 
 from restante.core.errors import OperatorError, RestanteError
-from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, POOL_CONNECTIONS
+from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, DROP_LOCK_SECONDS, POOL_CONNECTIONS
 
 log = logging.getLogger("restante.database")
 
@@ -251,6 +251,21 @@ class Database(Session):
             async with self._pool.acquire() as connection:
                 for offset in range(-1, DAYS_AHEAD + 1):
                     await _prepare_day(connection, today + timedelta(days=offset))
+
+    async def drop_days(self, table: str, before: date) -> list[str]:
+        """Drop a table's daily partitions of days before `before`; returns their names. A day that still has queued
+        tasks stays, and one that somebody reads is left to the next time."""
+        dropped: list[str] = []
+        for row in await self.rows("old_days", table, before):
+            try:
+                async with self.transaction() as tx:
+                    await tx._on.execute(f"set local lock_timeout = '{DROP_LOCK_SECONDS}s'")
+                    await tx._on.execute(f"drop table {row['name']}")
+            except DatabaseLost as error:
+                log.info("%s could not be dropped now: %s", row["name"], error)
+                break
+            dropped.append(row["name"])
+        return dropped
 
 
 def _migrations() -> Sequence[tuple[int, str, str]]:

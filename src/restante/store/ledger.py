@@ -58,6 +58,11 @@ async def top_up(db: Session, login: str, now: datetime, transfer_id: str, amoun
     return balance
 
 
+async def wake_paid(tx: Session, login: str) -> int:
+    """Tasks that waited for this account's money are ready again, if it is above its limit now; returns how many."""
+    return len(await tx.rows("wake_paid", login))
+
+
 async def statement(db: Session, account_id: int, most: int) -> list[Transfer]:
     """An account's newest transfers."""
     return [

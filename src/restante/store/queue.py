@@ -153,6 +153,21 @@ async def free(tx: Session, tokens: Sequence[int], *, lost: bool) -> int:
     return len(await tx.rows("free_leases", list(tokens), int(lost)))
 
 
+async def take(
+    db: Session,
+    token: int,
+    most: int,
+    *,
+    account_id: int | None = None,
+    ids: Sequence[str] | None = None,
+    tag: str | None = None,
+    posted_before: datetime | None = None,
+) -> list[tuple[str, date]]:
+    """Lease queued tasks in order to end them: (id, day) of those that meet every condition given."""
+    rows = await db.rows("take", token, most, account_id, ids, tag, posted_before)
+    return [(str(row["id"]), row["day"]) for row in rows]
+
+
 async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:
     """Make what the token leases beyond the ids `held` ready again; returns how many tasks."""
     return len(await db.rows("free_orphans", token, list(held)))

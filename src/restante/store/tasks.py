@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 import msgspec
 
+from restante.core.limits import READY_EXPIRED_BATCH
 from restante.core.task import Function
 from restante.store.database import Session
 from restante.store.packing import pack, unpack
@@ -74,10 +75,16 @@ async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[O
     return count
 
 
-async def ready(db: Session, account_id: int, most: int) -> list[Listed]:
-    """Finished tasks nobody fetched yet, oldest first; none while the account owes more than its credit limit."""
-    rows = await db.rows("list_ready", account_id, GEMINI, most)
+async def ready(db: Session, account_id: int, most: int, since: datetime) -> list[Listed]:
+    """Finished tasks nobody fetched yet, listed since then, oldest first; none while the account owes more than its
+    credit limit."""
+    rows = await db.rows("list_ready", account_id, GEMINI, most, since)
     return [Listed(str(row["id"]), row["posted_at"], row["tag"]) for row in rows]
+
+
+async def expire_ready(db: Session, before: datetime) -> int:
+    """Take tasks off tasks_ready that were listed before then, a batch; returns how many."""
+    return len(await db.rows("expire_ready", before, READY_EXPIRED_BATCH))
 
 
 async def collect(db: Session, day: date, wanted: Sequence[tuple[int, str]]) -> dict[str, Collected]:

@@ -221,7 +221,7 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) -> Starlette:
+def create_app(routes: Sequence[Route], passwords: Passwords, clock: Callable[[], datetime]) -> Starlette:
     """The ASGI application."""
 
     async def unknown_path(request: Request, _: Exception) -> Response:
@@ -244,7 +244,7 @@ def create_app(api: Api, passwords: Passwords, clock: Callable[[], datetime]) ->
         return _json(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
 
     app = Starlette(
-        routes=api.routes(),
+        routes=routes,
         middleware=[
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
             Middleware(BasicAuth, passwords=passwords),

@@ -22,6 +22,7 @@ from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 
 log = logging.getLogger("restante.auth")
 
+_GUARDED: Final = ("/v3/", "/restante/")
 _NOBODY: Final = Credentials(0, "", bytes(32))
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Rest Server"'}
@@ -74,7 +75,7 @@ class BasicAuth:
         self._passwords = passwords
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v3/"):
+        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
             await self._app(scope, receive, send)
             return
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")

@@ -1,0 +1,173 @@
+"""Ends that are not answers, and the time things are kept (contract §5.2-5.3, §12.7, §12.14, §12.31)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from restante.core.money import parse_usd
+from restante.core.pricing import STANDARD_FEE
+from restante.flow import accounts
+from restante.flow.collect import Collector
+from restante.flow.end import cancel, expire
+from restante.store import queue, tasks
+from restante.store.database import Database
+from restante.wiring import utc_now
+from tests.flow.conftest import Shop
+from tests.flow.test_collect import settle
+from tests.flow.test_settle import success
+from tests.support import differences, open_account
+
+CANCELLED = "Task execution failed, please try to resubmit the task. (cancelled)"
+HOURS_72 = 72 * 3_600.0
+
+
+async def test_cancelling_by_id_by_tag_and_all(shop: Shop, db: Database) -> None:
+    ids = await shop.post("a", "b", "c")
+    tagged = await shop.post("d", "e", tag="run-17")
+    assert await cancel(db, utc_now(), account_id=shop.id, ids=[ids[0], ids[0]]) == [ids[0]]
+    assert set(await cancel(db, utc_now(), account_id=shop.id, tag="run-17")) == set(tagged)
+    found = await shop.collector.task_get(shop.id, ids[0])
+    assert (found.code, found.message) == (40103, CANCELLED)
+    assert (await shop.collector.task_get(shop.id, ids[1])).code == 40602
+    assert set(await cancel(db, utc_now(), account_id=shop.id)) == set(ids[1:])
+    assert await cancel(db, utc_now(), account_id=shop.id) == []
+    assert {one.id for one in await shop.collector.ready(shop.id)} == {*ids[1:], *tagged}, "nobody waits for ever"
+    assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
+
+
+async def test_running_finished_parked_and_foreign_tasks(shop: Shop, db: Database) -> None:
+    await open_account(db, "another", "1")
+    other = Shop(db, (await accounts.find(db, "another")).id)
+    [foreign] = await other.post("hi")
+    running, finished = await shop.post("a", "b")
+    token = await shop.lease()
+    claimed = {one.id for one in await shop.claim(token, 2)} | {one.id for one in await shop.claim(token, 1)}
+    assert {running, finished} <= claimed
+    await shop.settler.settle(success(token, finished))
+    [parked] = await shop.post("c")
+    later = await shop.lease()
+    await shop.claim(later)
+    await queue.park(db, later, parked, 3_600, tried=True)
+    ids = [running, finished, parked, foreign]
+    assert await cancel(db, utc_now(), account_id=shop.id, ids=ids) == [parked]
+    assert await shop.settler.settle(success(token, running)), "its own worker still settles it"
+    assert not await differences(db)
+
+
+async def test_cancelling_and_claiming_at_once_ends_each_task_once(shop: Shop, db: Database) -> None:
+    ids = await shop.post(*["hi"] * 300)
+    token = await shop.lease()
+
+    async def work() -> set[str]:
+        done = set()
+        while claimed := await shop.claim(token, 7):
+            for one in claimed:
+                if await shop.settler.settle(success(token, one.id)):
+                    done.add(one.id)
+        return done
+
+    answered, cancelled = await asyncio.gather(work(), cancel(db, utc_now(), account_id=shop.id))
+    assert answered | set(cancelled) == set(ids)
+    assert not answered & set(cancelled)
+    assert (await shop.account()).spent == len(answered) * STANDARD_FEE
+    assert not await differences(db)
+
+
+async def test_what_is_not_done_in_time_fails_and_is_refunded(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    assert await expire(db, shop.clock, HOURS_72) == 0
+    shop.clock.offset = timedelta(hours=71, minutes=59)
+    assert await expire(db, shop.clock, HOURS_72) == 0
+    shop.clock.offset = timedelta(hours=72, minutes=1)
+    assert await expire(db, shop.clock, HOURS_72) == 1
+    found = await shop.collector.task_get(shop.id, task_id)
+    assert (found.code, found.message.endswith("(not done in time)")) == (40103, True)
+    assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
+
+
+async def test_tasks_of_a_debtor_wait_and_a_top_up_wakes_them(shop: Shop, db: Database) -> None:
+    """Contract §12.7: they must not cost the provider anything before they are paid for."""
+    expensive, *others = await shop.post("hi", "a", "b")
+    token = await shop.lease()
+    [first] = await shop.claim(token, 1)
+    assert first.id == expensive
+    await shop.settler.settle(success(token, expensive, "10.5"))
+    assert await shop.claim(token) == []
+    assert {(await shop.collector.task_get(shop.id, task_id)).code for task_id in others} == {40602}
+    assert not await queue.promote(db), "no time wakes them"
+    await accounts.top_up(db, "shop", parse_usd("0.1"), utc_now())
+    assert await shop.claim(token) == [], "it was not enough"
+    await accounts.top_up(db, "shop", parse_usd("5"), utc_now())
+    assert {one.id for one in await shop.claim(token)} == set(others)
+    assert not await differences(db)
+
+
+async def test_a_debtors_tasks_can_be_cancelled_and_expire(shop: Shop, db: Database) -> None:
+    expensive, one, _ = await shop.post("hi", "a", "b")
+    token = await shop.lease()
+    await shop.claim(token, 1)
+    await shop.settler.settle(success(token, expensive, "10.5"))
+    assert await shop.claim(token) == []
+    assert await cancel(db, utc_now(), account_id=shop.id, ids=[one]) == [one]
+    shop.clock.offset = timedelta(hours=73)
+    assert await expire(db, shop.clock, HOURS_72) == 1
+    assert not await differences(db)
+
+
+async def test_topping_up_while_workers_claim_leaves_no_task_asleep(shop: Shop, db: Database) -> None:
+    expensive, *others = await shop.post("hi", *["a"] * 60)
+    token = await shop.lease()
+    await shop.claim(token, 1)
+    await shop.settler.settle(success(token, expensive, "10.5"))
+    claimed, _, rest = await asyncio.gather(
+        shop.claim(token, 20), accounts.top_up(db, "shop", parse_usd("20"), utc_now()), shop.claim(token, 20)
+    )
+    last = await shop.claim(token, 100)
+    assert {one.id for one in [*claimed, *rest, *last]} == set(others)
+
+
+async def test_tasks_ready_shows_a_task_for_three_days(shop: Shop, db: Database) -> None:
+    ids = await shop.post("hi")
+    await settle(shop, ids)
+    collector = Collector(db, shop.clock)
+    assert len(await collector.ready(shop.id)) == 1
+    shop.clock.offset = timedelta(days=3, minutes=1)
+    assert await collector.ready(shop.id) == []
+    assert await tasks.expire_ready(db, shop.clock() - timedelta(days=3)) == 1
+    assert (await collector.task_get(shop.id, ids[0])).code == 20000, "the answer stays"
+
+
+async def test_answers_leave_with_their_day_and_the_ledger_stays(shop: Shop, db: Database, dsn: str) -> None:
+    ids = await shop.post("hi")
+    await settle(shop, ids)
+    [waiting] = await shop.post("still queued")
+    tomorrow = utc_now().date() + timedelta(days=1)
+    assert f"answer_{utc_now():%Y%m%d}" not in await db.drop_days("answer", tomorrow), "a task of that day is queued"
+    await cancel(db, utc_now(), account_id=shop.id, ids=[waiting])
+    assert f"answer_{utc_now():%Y%m%d}" in await db.drop_days("answer", tomorrow)
+    await db.drop_days("task_request", tomorrow)
+    found = await shop.collector.task_get(shop.id, ids[0])
+    assert (found.code, found.message) == (40403, "Results Expired.")
+    assert not await differences(db)
+    await db.drop_days("task", tomorrow)
+    assert (await shop.collector.task_get(shop.id, ids[0])).code == 40401
+    assert not await differences(db), "the transfers of days whose tasks left are not held against them"
+
+
+async def test_a_day_that_somebody_reads_is_dropped_another_time(
+    shop: Shop, db: Database, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restante.store.database.DROP_LOCK_SECONDS", 0.1)
+    tomorrow = utc_now().date() + timedelta(days=1)
+    reader = await asyncpg.connect(dsn)
+    async with reader.transaction():
+        await reader.fetch("select * from answer")
+        assert await db.drop_days("answer", tomorrow) == []
+    await reader.close()
+    assert len(await db.drop_days("answer", tomorrow)) == 2  # yesterday's and today's
