@@ -25,6 +25,7 @@ from restante.store.database import Database
 from restante.web.api import Api, create_app
 from restante.web.auth import Passwords
 from restante.web.judge import Judge
+from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
 log = logging.getLogger("restante.api")
@@ -95,7 +96,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             Collector(db, utc_now),
             Live(db, lease, provider, settler, utc_now),
             catalogue,
-            Judge(catalogue.find, ignore_unknown=settings.unknown_fields == "ignore"),
+            Judge(
+                catalogue.find,
+                ignore_unknown=settings.unknown_fields == "ignore",
+                allow=AllowList(settings.webhook_allow),
+            ),
             utc_now,
             settings.body_bytes,
         )

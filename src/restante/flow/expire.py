@@ -9,7 +9,7 @@ from datetime import datetime
 
 from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS
 from restante.flow.lease import reap
-from restante.store import queue
+from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.expire")
@@ -31,10 +31,10 @@ async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[],
 
 
 async def keep_parked(db: Database, on_ready: Callable[[], None]) -> None:
-    """Make parked tasks ready when their time comes, until cancelled; `on_ready` when there were any."""
+    """Make parked tasks and deliveries ready when their time comes, until cancelled; `on_ready` when there were any."""
 
     async def look() -> None:
-        if await queue.promote(db):
+        if await queue.promote(db) | await deliveries.promote(db):
             on_ready()
 
     await _every(PROMOTE_SECONDS, db, look)

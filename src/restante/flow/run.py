@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import msgspec
+
 from restante.core.answer import Answer, Failure
-from restante.core.errors import InternalError, ProviderFailed, Refusal
+from restante.core.errors import OK_MESSAGE, InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
     CALL_SECONDS,
     CLAIM_BATCH,
@@ -26,16 +28,19 @@ from restante.core.limits import (
 )
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow.collect import Fetched
+from restante.flow.deliver import owed
 from restante.flow.lease import Lease
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue
 from restante.store.database import Database, DatabaseLost
-from restante.store.queue import Claimed, Lane
+from restante.store.queue import Claimed, Lane, Settlement
 
 log = logging.getLogger("restante.run")
 
 Render = Callable[[Answer, datetime], bytes]
+Envelope = Callable[[Fetched, str], bytes]
 
 
 def retry_delay(tries: int, retry_after: float | None, chance: float) -> float:
@@ -48,7 +53,8 @@ def retry_delay(tries: int, retry_after: float | None, chance: float) -> float:
 
 
 class Runner:
-    """The working half of a worker process. `render` writes an answer as its clients will read it."""
+    """The working half of a worker process. `render` writes an answer as its clients will read it, `envelope` what
+    task_get will say of a task by its id. `on_owed` is called when a settlement owed webhooks."""
 
     def __init__(
         self,
@@ -60,6 +66,8 @@ class Runner:
         *,
         concurrency: int,
         clock: Callable[[], datetime],
+        envelope: Envelope,
+        on_owed: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -68,6 +76,8 @@ class Runner:
         self._render = render
         self._concurrency = concurrency
         self._clock = clock
+        self._envelope = envelope
+        self._on_owed = on_owed
         self._wake = asyncio.Event()
         self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
@@ -202,6 +212,7 @@ class Runner:
                 settlement = answered(token, claimed.id, claimed.day, STANDARD_FEE, outcome, result)
             else:
                 settlement = failed(token, claimed.id, claimed.day, outcome)
+            settlement = self._with_webhooks(claimed, settlement)
             settled = await self._settler.settle(settlement)
         except Exception:
             if isinstance(outcome, InternalError):
@@ -209,5 +220,17 @@ class Runner:
             log.exception("task %s could not be settled as it ended; it fails and is refunded", claimed.id)
             await self._settle(token, claimed, InternalError())
             return
+        if settled and settlement.owed:
+            self._on_owed()
         if not settled:
             log.warning("task %s: a late answer changed nothing, its lease had ended", claimed.id)
+
+    def _with_webhooks(self, claimed: Claimed, settlement: Settlement) -> Settlement:
+        """The settlement with the webhooks that it owes; none for a live task."""
+        request = claimed.request
+        if request is None:
+            return settlement
+        said = Fetched(settlement.code, settlement.message or OK_MESSAGE, request, settlement.result)
+        return msgspec.structs.replace(
+            settlement, owed=owed(request, claimed.id, lambda: self._envelope(said, claimed.id))
+        )

@@ -126,11 +126,11 @@ def _plain(address: Address) -> Address:
 def _literal(host: str) -> Address | None:
     """The address a URL's host is, in any form that a resolver would read as one: 127.1 and 0x7f000001 too."""
     try:
-        return ip_address(host.strip("[]").partition("%")[0])
+        return ip_address(host.strip("[]").rstrip(".").partition("%")[0])
     except ValueError:
         pass
     try:
-        return ip_address(socket.inet_aton(host))
+        return ip_address(socket.inet_aton(host.rstrip(".")))
     except OSError:
         return None
 
