@@ -89,6 +89,8 @@ class Sender:
                     error = f"HTTP {status}"
         except TimeoutError:
             error = f"no complete answer within {self._seconds:g} s"
+        except aiohttp.ClientConnectorError as problem:
+            error = f"cannot connect: {problem.strerror or problem}"[:DELIVERY_ERROR_CHARS]
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             error = f"{type(problem).__name__}: {problem}"[:DELIVERY_ERROR_CHARS]
         return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error)
