@@ -119,6 +119,22 @@ async def test_a_closed_port_and_a_connection_cut_off() -> None:
     await sender.close()
 
 
+async def test_what_a_receiver_makes_of_http_can_be_stored() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 \0\xff\xed\xa0\x80 99999 no\0\r\nX: \0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    sender = Sender(AllowList("127.0.0.1"))
+    outcome = await sender.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, None)
+    await sender.close()
+    server.close()
+    await server.wait_closed()
+    assert outcome.status is None and outcome.error and "\0" not in outcome.error
+    outcome.error.encode()
+
+
 async def test_through_a_proxy_the_proxy_judges(receiver: Receiver) -> None:
     sender = Sender(AllowList(), proxy=receiver.url)
     outcome = await sender.send("http://inside.example/x", {}, None)

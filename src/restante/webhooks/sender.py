@@ -90,10 +90,10 @@ class Sender:
         except TimeoutError:
             error = f"no complete answer within {self._seconds:g} s"
         except aiohttp.ClientConnectorError as problem:
-            error = f"cannot connect: {problem.strerror or problem}"[:DELIVERY_ERROR_CHARS]
+            error = f"cannot connect: {problem.strerror or problem}"
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            error = f"{type(problem).__name__}: {problem}"[:DELIVERY_ERROR_CHARS]
-        return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error)
+            error = f"{type(problem).__name__}: {problem}"
+        return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error))
 
     def _session_for(self, url: str) -> aiohttp.ClientSession:
         return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
@@ -147,6 +147,11 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
             break
         kept += chunk
     return kept
+
+
+def _storable(text: str) -> str:
+    """Words that may quote what a receiver said: what PostgreSQL's text cannot hold must not keep them from it."""
+    return text[:DELIVERY_ERROR_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
