@@ -26,6 +26,7 @@ from restante.web.api import Api, create_app
 from restante.web.auth import Passwords
 from restante.web.judge import Judge
 from restante.web.own import Own
+from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
 log = logging.getLogger("restante.api")
@@ -96,7 +97,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             Collector(db, utc_now, settings.ready_hours * 3_600),
             Live(db, lease, provider, settler, utc_now),
             catalogue,
-            Judge(catalogue.find, ignore_unknown=settings.unknown_fields == "ignore"),
+            Judge(
+                catalogue.find,
+                ignore_unknown=settings.unknown_fields == "ignore",
+                allow=AllowList(settings.webhook_allow),
+            ),
             utc_now,
             settings.body_bytes,
         )

@@ -102,6 +102,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: Annotated[int, Meta(ge=1_024, le=limits.BODY_DRAIN_BYTES, description="The largest request body.")] = (
         limits.BODY_BYTES
     )
+    webhook_allow: Annotated[
+        str,
+        Meta(
+            description="Private addresses that webhooks may go to: ranges and host patterns, separated by commas, such"
+            " as `10.0.0.0/8,*.svc.cluster.local`. Loopback, link-local and cloud metadata addresses need an entry of"
+            " their very address."
+        ),
+    ] = ""
+    webhook_proxy: Annotated[
+        str | None,
+        Meta(description="An HTTP proxy that all webhooks go through. Then it judges where they may go, not restante."),
+    ] = None
+    ca_bundle: Annotated[
+        Path | None, Meta(description="PEM certificates of authorities to trust beside the system's, for webhooks.")
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="How much is logged, to standard error.")
     ] = "info"

@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from restante.config import Settings
-from restante.core.limits import RELISTEN_SECONDS
+from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
+from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.store import queue
 from restante.store.database import Database, DatabaseLost
-from restante.web.wire import answer_result
+from restante.web.wire import answer_result, postback
+from restante.webhooks.address_guard import AllowList
+from restante.webhooks.sender import Sender
 from restante.wiring import background, build_provider, utc_now
 
 log = logging.getLogger("restante.worker")
@@ -36,17 +39,34 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             db,
             f"worker {socket.gethostname()} {os.getpid()}",
             settings.lease_seconds,
-            on_lost=lambda token: runner.abandon(token),
+            on_lost=lambda token: abandon(token),
         )
-        runner = Runner(db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now)
+        sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
+        stack.push_async_callback(sender.close)
+        deliverer = Deliverer(db, lease, sender, utc_now)
+        runner = Runner(
+            db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
+            envelope=postback, on_owed=deliverer.wake,
+        )  # fmt: skip
+
+        def abandon(token: int) -> None:
+            runner.abandon(token)
+            deliverer.abandon(token)
+
+        def wake() -> None:
+            runner.wake()
+            deliverer.wake()
+
         await lease.begin()
         stack.push_async_callback(lease.end)
         stack.enter_context(background(keep_days(db, utc_now)))
-        stack.enter_context(background(keep_deadlines(db, utc_now, settings.deadline_hours * 3_600)))
+        stack.enter_context(background(keep_deadlines(db, utc_now, postback, settings.deadline_hours * 3_600)))
         stack.enter_context(background(_retention(db, settings)))
-        stack.enter_context(background(keep_leases(db, settings.lease_seconds, runner.wake)))
-        stack.enter_context(background(keep_parked(db, runner.wake)))
+        stack.enter_context(background(keep_leases(db, settings.lease_seconds, wake)))
+        stack.enter_context(background(keep_parked(db, wake)))
         stack.enter_context(background(_listen(db, runner.wake)))
+        stack.push_async_callback(deliverer.drain, min(DELIVERY_DRAIN_SECONDS, settings.drain_seconds))
+        stack.enter_context(background(deliverer.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
         log.info(
             "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)

@@ -31,7 +31,7 @@ def render() -> str:
 def _shown(field: str, value: object) -> str:
     if field == "data_dir":
         return "`/var/lib/restante` for root, else `~/.local/share/restante`"
-    if value is None:
+    if value is None or value == "":
         return "–"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -23,7 +23,7 @@ from restante.store import queue
 from restante.store.accounts import Account
 from restante.store.database import Database
 from restante.store.queue import Claimed
-from restante.web.wire import answer_result
+from restante.web.wire import answer_result, postback
 from restante.wiring import utc_now
 from tests.support import open_account
 
@@ -79,8 +79,9 @@ class Shop:
         """A worker's runner over the scripted provider, or another one."""
         provider = provider or ScriptedProvider(scripted_models())
         return Runner(
-            self.db, lease, [provider], self.settler, answer_result, concurrency=concurrency, clock=self.clock
-        )
+            self.db, lease, [provider], self.settler, answer_result, concurrency=concurrency, clock=self.clock,
+            envelope=postback,
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from datetime import timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
 from restante.core.money import parse_usd
 from restante.core.pricing import STANDARD_FEE
+from restante.core.task import Model
 from restante.flow import accounts
+from restante.flow.accept import Judged
 from restante.flow.collect import Collector
 from restante.flow.end import cancel, expire
 from restante.store import queue, tasks
 from restante.store.database import Database
+from restante.web.wire import postback
 from restante.wiring import utc_now
 from tests.flow.conftest import Shop
 from tests.flow.test_collect import settle
@@ -28,13 +33,13 @@ HOURS_72 = 72 * 3_600.0
 async def test_cancelling_by_id_by_tag_and_all(shop: Shop, db: Database) -> None:
     ids = await shop.post("a", "b", "c")
     tagged = await shop.post("d", "e", tag="run-17")
-    assert await cancel(db, utc_now(), account_id=shop.id, ids=[ids[0], ids[0]]) == [ids[0]]
-    assert set(await cancel(db, utc_now(), account_id=shop.id, tag="run-17")) == set(tagged)
+    assert await cancel(db, utc_now(), postback, account_id=shop.id, ids=[ids[0], ids[0]]) == [ids[0]]
+    assert set(await cancel(db, utc_now(), postback, account_id=shop.id, tag="run-17")) == set(tagged)
     found = await shop.collector.task_get(shop.id, ids[0])
     assert (found.code, found.message) == (40103, CANCELLED)
     assert (await shop.collector.task_get(shop.id, ids[1])).code == 40602
-    assert set(await cancel(db, utc_now(), account_id=shop.id)) == set(ids[1:])
-    assert await cancel(db, utc_now(), account_id=shop.id) == []
+    assert set(await cancel(db, utc_now(), postback, account_id=shop.id)) == set(ids[1:])
+    assert await cancel(db, utc_now(), postback, account_id=shop.id) == []
     assert {one.id for one in await shop.collector.ready(shop.id)} == {*ids[1:], *tagged}, "nobody waits for ever"
     assert (await shop.account()).balance == parse_usd("10")
     assert not await differences(db)
@@ -54,7 +59,7 @@ async def test_running_finished_parked_and_foreign_tasks(shop: Shop, db: Databas
     await shop.claim(later)
     await queue.park(db, later, parked, 3_600, tried=True)
     ids = [running, finished, parked, foreign]
-    assert await cancel(db, utc_now(), account_id=shop.id, ids=ids) == [parked]
+    assert await cancel(db, utc_now(), postback, account_id=shop.id, ids=ids) == [parked]
     assert await shop.settler.settle(success(token, running)), "its own worker still settles it"
     assert not await differences(db)
 
@@ -71,7 +76,7 @@ async def test_cancelling_and_claiming_at_once_ends_each_task_once(shop: Shop, d
                     done.add(one.id)
         return done
 
-    answered, cancelled = await asyncio.gather(work(), cancel(db, utc_now(), account_id=shop.id))
+    answered, cancelled = await asyncio.gather(work(), cancel(db, utc_now(), postback, account_id=shop.id))
     assert answered | set(cancelled) == set(ids)
     assert not answered & set(cancelled)
     assert (await shop.account()).spent == len(answered) * STANDARD_FEE
@@ -80,11 +85,11 @@ async def test_cancelling_and_claiming_at_once_ends_each_task_once(shop: Shop, d
 
 async def test_what_is_not_done_in_time_fails_and_is_refunded(shop: Shop, db: Database) -> None:
     [task_id] = await shop.post("hi")
-    assert await expire(db, shop.clock, HOURS_72) == 0
+    assert await expire(db, shop.clock, postback, HOURS_72) == 0
     shop.clock.offset = timedelta(hours=71, minutes=59)
-    assert await expire(db, shop.clock, HOURS_72) == 0
+    assert await expire(db, shop.clock, postback, HOURS_72) == 0
     shop.clock.offset = timedelta(hours=72, minutes=1)
-    assert await expire(db, shop.clock, HOURS_72) == 1
+    assert await expire(db, shop.clock, postback, HOURS_72) == 1
     found = await shop.collector.task_get(shop.id, task_id)
     assert (found.code, found.message.endswith("(not done in time)")) == (40103, True)
     assert (await shop.account()).balance == parse_usd("10")
@@ -114,9 +119,9 @@ async def test_a_debtors_tasks_can_be_cancelled_and_expire(shop: Shop, db: Datab
     await shop.claim(token, 1)
     await shop.settler.settle(success(token, expensive, "10.5"))
     assert await shop.claim(token) == []
-    assert await cancel(db, utc_now(), account_id=shop.id, ids=[one]) == [one]
+    assert await cancel(db, utc_now(), postback, account_id=shop.id, ids=[one]) == [one]
     shop.clock.offset = timedelta(hours=73)
-    assert await expire(db, shop.clock, HOURS_72) == 1
+    assert await expire(db, shop.clock, postback, HOURS_72) == 1
     assert not await differences(db)
 
 
@@ -149,7 +154,7 @@ async def test_answers_leave_with_their_day_and_the_ledger_stays(shop: Shop, db:
     [waiting] = await shop.post("still queued")
     tomorrow = utc_now().date() + timedelta(days=1)
     assert f"answer_{utc_now():%Y%m%d}" not in await db.drop_days("answer", tomorrow), "a task of that day is queued"
-    await cancel(db, utc_now(), account_id=shop.id, ids=[waiting])
+    await cancel(db, utc_now(), postback, account_id=shop.id, ids=[waiting])
     assert f"answer_{utc_now():%Y%m%d}" in await db.drop_days("answer", tomorrow)
     await db.drop_days("task_request", tomorrow)
     found = await shop.collector.task_get(shop.id, ids[0])
@@ -171,3 +176,15 @@ async def test_a_day_that_somebody_reads_is_dropped_another_time(
         assert await db.drop_days("answer", tomorrow) == []
     await reader.close()
     assert len(await db.drop_days("answer", tomorrow)) == 2  # yesterday's and today's
+
+
+async def test_a_cancelled_task_owes_its_webhooks_like_any_failed_one(shop: Shop, db: Database) -> None:
+    """Contract §12.3: whoever waits for a postback hears of the end, too."""
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+    request = b'{"user_prompt":"hi","model_name":"gemini-2.5-flash","postback_url":"https://hooks.example.org/$id"}'
+    [task_id], _ = await shop.acceptor.accept(shop.id, [Judged(model, None, request)])
+    assert await cancel(db, utc_now(), postback, account_id=shop.id) == [task_id]
+    [owed] = await db._on.fetch("select url, body from delivery")
+    assert owed["url"] == f"https://hooks.example.org/{task_id}"
+    assert msgspec.json.decode(gzip.decompress(owed["body"]))["tasks"][0]["status_code"] == 40103
+    assert await shop.collector.ready(shop.id) == [], "listed by its first failed attempt"

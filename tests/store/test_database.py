@@ -120,15 +120,27 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
     return walk(plan["Plan"])
 
 
-@pytest.mark.parametrize("name", ["claim", "settle", "collect"])
+HOT = ["claim", "settle", "collect", "waiting_deliveries", "claim_deliveries", "record_attempts"]
+
+
+@pytest.mark.parametrize("name", HOT)
 async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db: Database, name: str) -> None:
     """Statistics were taken while everything was empty: the worst case for the planner."""
     ids = [f"11220000-0001-0613-0000-{number:012x}" for number in range(1_000)]
     now = utc_now()
     args: dict[str, tuple[object, ...]] = {
         "claim": (1, 1, 1_000),
-        "settle": (1, now.date(), ids, [1] * 1_000, [20000] * 1_000, [None] * 1_000, [0] * 1_000, [b"[]"] * 1_000, now),
+        "settle": (
+            *(1, now.date(), ids, [1] * 1_000, [20000] * 1_000, [None] * 1_000, [0] * 1_000, [b"[]"] * 1_000, now),
+            *(ids, [2] * 1_000, ["h:1"] * 1_000, ["http://h:1/"] * 1_000, [b""] * 1_000),
+        ),
         "collect": (now.date(), [1] * 1_000, ids, 1),
+        "waiting_deliveries": ("", 0, 1_000),
+        "claim_deliveries": (1, ["h:1"] * 1_000, [1] * 1_000, [1] * 1_000),
+        "record_attempts": (
+            *(1, list(range(1_000)), [now] * 1_000, [1] * 1_000, [500] * 1_000, [b""] * 1_000, ["HTTP 500"] * 1_000),
+            *([5.0] * 1_000, now),
+        ),
     }
     assert not await scanned(dsn, name, *args[name])
 

@@ -212,7 +212,7 @@ ACCEPTED: dict[str, list[Any]] = {
         "HTTPS://EXAMPLE.ORG",
         URL.ljust(2048, "x"),
     ],
-    "pingback_url": [URL + "ü", "https://192.0.2.1/", "https://[2001:db8::1]:8443/x", URL + "#anchor"],
+    "pingback_url": [URL + "ü", "https://93.184.216.34/", "https://[2606:2800::1]:8443/x", URL + "#anchor"],
 }
 
 REFUSED: dict[str, list[Any]] = {
@@ -269,6 +269,13 @@ REFUSED: dict[str, list[Any]] = {
             URL + "\0",
         ],
         *[URL.ljust(2049, "x"), 7, True, [], {}, [URL]],
+        *[
+            "http://127.0.0.1/",
+            "http://0x7f.1:8000/",
+            "https://192.0.2.1/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://[fe80::1]/",
+        ],
     ],
     "pingback_url": [
         "",

@@ -103,3 +103,23 @@ def password(login: str, json: Json = False) -> None:
         print_json({"login": login, "password": fresh})
     else:
         print(f"login     {login}\npassword  {fresh}   (shown this once)")
+
+
+@app.command(name="webhook-secret", epilog="Example: restante account webhook-secret shop@example.org --rotate")
+def webhook_secret(
+    login: str,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Make a new one; the one before stays valid beside it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """The secrets that sign an account's webhooks (Standard Webhooks), newest first: two are valid at a time."""
+
+    async def work(db: Database) -> list[str]:
+        return await accounts.webhook_secrets(db, login, rotate=rotate)
+
+    found = with_database(work)
+    if json:
+        print_json({"login": login, "secrets": found})
+    else:
+        print("\n".join(found))

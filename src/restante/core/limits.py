@@ -58,6 +58,17 @@ CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
 
+# --- webhooks (contract §4, §12.18-12.20) ---------------------------------------------------------------
+DELIVERY_SECONDS: Final = 10.0  # a receiver's time to answer, name look-up and connection included
+DELIVERY_RETRY_SECONDS: Final = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
+DELIVERY_CONCURRENCY: Final = 400  # deliveries in flight in one worker process; each is a coroutine and a socket
+DELIVERIES_PER_HOST: Final = 50  # of them to one host: eight dead hosts at once are needed to fill a worker
+DELIVERY_PAIRS: Final = 500  # (host, account) pairs that one look goes over; the next look goes on behind them
+DELIVERY_REPLY_BYTES: Final = 2_048  # read of a receiver's reply, and kept for the client's eyes
+DELIVERY_ERROR_CHARS: Final = 500  # of what went wrong, in words
+DELIVERY_DRAIN_SECONDS: Final = DELIVERY_SECONDS + 1.0  # no attempt takes longer
+RESOLVER_THREADS: Final = 64  # name look-ups at once: a few names that hang stall none of the others
+
 # --- the database --------------------------------------------------------------------------------------
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
 RETENTION_SECONDS: Final = 3_600.0  # between looks for days to drop

@@ -12,9 +12,10 @@ from restante.core.credentials import GENERATED_BYTES, PEPPER_BYTES, digest, log
 from restante.core.errors import OperatorError
 from restante.core.limits import ACCOUNTS_MAX
 from restante.core.money import Nano
-from restante.store import accounts, ledger, queue
+from restante.store import accounts, deliveries, ledger, queue
 from restante.store.accounts import Account
 from restante.store.database import Conflict, Database, OutOfRange, Session
+from restante.webhooks.signature import SECRET_BYTES, show_secret
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -147,3 +148,14 @@ async def audit(db: Database) -> AsyncIterator[str]:
 
 def _transfer_id() -> str:
     return f"{secrets.randbits(128):032x}"
+
+
+async def webhook_secrets(db: Database, login: str, *, rotate: bool = False) -> list[str]:
+    """An account's live signing secrets as receivers' libraries take them, newest first; the first is made now if
+    there was none. Raises OperatorError for an unknown login."""
+    account = (await find(db, login)).id
+    live = await deliveries.secrets(db, {account: secrets.token_bytes(SECRET_BYTES)})
+    if rotate:
+        await deliveries.rotate(db, account, secrets.token_bytes(SECRET_BYTES))
+        live = await deliveries.secrets(db, {account: b""})
+    return [show_secret(secret) for secret in live[account]]

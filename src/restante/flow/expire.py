@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS, RETENTION_SECONDS
+from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import queue, tasks
+from restante.store import deliveries, queue, tasks
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.expire")
@@ -21,11 +22,13 @@ async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
     await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_days(clock().date()))
 
 
-async def keep_deadlines(db: Database, clock: Callable[[], datetime], deadline_seconds: float) -> None:
+async def keep_deadlines(
+    db: Database, clock: Callable[[], datetime], envelope: Envelope, deadline_seconds: float
+) -> None:
     """Fail tasks that are past their deadline, until cancelled."""
 
     async def look() -> None:
-        await expire(db, clock, deadline_seconds)
+        await expire(db, clock, envelope, deadline_seconds)
 
     await _every(HOUSEKEEPING_SECONDS, db, look)
 
@@ -57,10 +60,10 @@ async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[],
 
 
 async def keep_parked(db: Database, on_ready: Callable[[], None]) -> None:
-    """Make parked tasks ready when their time comes, until cancelled; `on_ready` when there were any."""
+    """Make parked tasks and deliveries ready when their time comes, until cancelled; `on_ready` when there were any."""
 
     async def look() -> None:
-        if await queue.promote(db):
+        if await queue.promote(db) | await deliveries.promote(db):
             on_ready()
 
     await _every(PROMOTE_SECONDS, db, look)

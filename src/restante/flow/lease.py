@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
-from restante.store import queue
+from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.lease")
@@ -28,7 +28,7 @@ class Lease:
         self._name = name
         self._on_lost = on_lost
         self._heart: asyncio.Task[None] | None = None
-        self._holds: set[tuple[int, str]] = set()
+        self._holds: set[tuple[int, str | int]] = set()
         self._doubtful = False
         self.seconds = seconds
         self.token = 0
@@ -48,19 +48,20 @@ class Lease:
         try:
             async with self._db.transaction() as tx:
                 await queue.retire(tx, self.token)
+                await deliveries.free(tx, [self.token])
                 return await queue.free(tx, [self.token], lost=False)
         except DatabaseLost as error:
             log.warning("the lease could not be given back, it ends by itself: %s", error)
             return 0
 
-    def hold(self, token: int, task_id: str) -> None:
-        """This process runs the task under the token."""
-        self._holds.add((token, task_id))
+    def hold(self, token: int, work: str | int) -> None:
+        """This process runs the task (its id is a string) or makes the delivery (a number) under the token."""
+        self._holds.add((token, work))
 
-    def drop(self, token: int, task_id: str, *, doubtful: bool = False) -> None:
+    def drop(self, token: int, work: str | int, *, doubtful: bool = False) -> None:
         """It does no longer. `doubtful`: whether its row is still leased is not known, since the database was lost on
         the way or we broke; the next heartbeat looks, so that no task stays with a process that forgot it."""
-        self._holds.discard((token, task_id))
+        self._holds.discard((token, work))
         self._doubtful |= doubtful
 
     def doubt(self) -> None:
@@ -93,18 +94,23 @@ class Lease:
             self._on_lost(ended)
         elif self._doubtful:
             async with self.claiming:
-                held = [task_id for token, task_id in self._holds if token == self.token]
-                freed = await queue.free_orphans(self._db, self.token, held)
+                held = [work for token, work in self._holds if token == self.token]
+                freed = await queue.free_orphans(self._db, self.token, [one for one in held if isinstance(one, str)])
+                freed += await deliveries.free_orphans(
+                    self._db, self.token, [one for one in held if isinstance(one, int)]
+                )
                 self._doubtful = False
             if freed:
-                log.warning("%d tasks were leased to us unknown to us; they are ready again", freed)
+                log.warning("%d tasks or deliveries were leased to us unknown to us; they are ready again", freed)
 
 
 async def reap(db: Database) -> int:
-    """End leases that ran out and make their tasks ready again; returns how many tasks."""
+    """End leases that ran out and make their tasks and deliveries ready again; returns how many."""
     async with db.transaction() as tx:
         dead = await queue.expire(tx)
         freed = await queue.free(tx, list(dead), lost=True) if dead else 0
+        owed = await deliveries.free(tx, list(dead)) if dead else 0
     if dead:
-        log.warning("leases ended without a word: %s; %d tasks are ready again", ", ".join(dead.values()), freed)
-    return freed
+        names = ", ".join(dead.values())
+        log.warning("leases ended without a word: %s; %d tasks, %d deliveries are ready again", names, freed, owed)
+    return freed + owed

@@ -26,6 +26,7 @@ from restante.core.limits import (
 )
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
@@ -48,7 +49,8 @@ def retry_delay(tries: int, retry_after: float | None, chance: float) -> float:
 
 
 class Runner:
-    """The working half of a worker process. `render` writes an answer as its clients will read it."""
+    """The working half of a worker process. `render` writes an answer as its clients will read it, `envelope` what
+    task_get will say of a task by its id. `on_owed` is called when a settlement owed webhooks."""
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class Runner:
         *,
         concurrency: int,
         clock: Callable[[], datetime],
+        envelope: Envelope,
+        on_owed: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -68,6 +72,8 @@ class Runner:
         self._render = render
         self._concurrency = concurrency
         self._clock = clock
+        self._envelope = envelope
+        self._on_owed = on_owed
         self._wake = asyncio.Event()
         self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
@@ -202,6 +208,7 @@ class Runner:
                 settlement = answered(token, claimed.id, claimed.day, STANDARD_FEE, outcome, result)
             else:
                 settlement = failed(token, claimed.id, claimed.day, outcome)
+            settlement = with_webhooks(settlement, claimed.request, self._envelope)
             settled = await self._settler.settle(settlement)
         except Exception:
             if isinstance(outcome, InternalError):
@@ -209,5 +216,7 @@ class Runner:
             log.exception("task %s could not be settled as it ended; it fails and is refunded", claimed.id)
             await self._settle(token, claimed, InternalError())
             return
+        if settled and settlement.owed:
+            self._on_owed()
         if not settled:
             log.warning("task %s: a late answer changed nothing, its lease had ended", claimed.id)

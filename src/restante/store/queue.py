@@ -10,6 +10,7 @@ import msgspec
 from restante.core.limits import PROMOTE_BATCH
 from restante.core.task import Function, State
 from restante.store.database import Session
+from restante.store.deliveries import Owed
 from restante.store.packing import pack, unpack
 from restante.store.tasks import GEMINI
 
@@ -37,9 +38,17 @@ class Claimed(msgspec.Struct, frozen=True):
     request: bytes | None
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """A task leased in order to be ended, and what its client sent."""
+
+    id: str
+    day: date
+    request: bytes | None
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """A task's end. `charged` in nano-dollars; exactly one of `message` (a failure) and `result` (JSON array) is set,
-    except for live tasks, whose answer is not stored."""
+    except for live tasks, whose answer is not stored. `owed`: the webhooks that its client waits for."""
 
     token: int
     id: str
@@ -49,6 +58,7 @@ class Settlement(msgspec.Struct, frozen=True):
     charged: int
     message: str | None = None
     result: bytes | None = None
+    owed: tuple[Owed, ...] = ()
 
 
 async def ensure_lane(db: Session, provider: str, project: str, model: str) -> int:
@@ -98,6 +108,7 @@ async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[tup
 
 async def settle(db: Session, token: int, day: date, now: datetime, group: Sequence[Settlement]) -> set[str]:
     """Settle tasks of one token and posting day; returns the ids settled. Those the token lost are passed over."""
+    owed = [(one.id, hook) for one in group for hook in one.owed]
     rows = await db.rows(
         "settle",
         token,
@@ -109,6 +120,11 @@ async def settle(db: Session, token: int, day: date, now: datetime, group: Seque
         [one.charged for one in group],
         [None if one.result is None else pack(one.result) for one in group],
         now,
+        [task_id for task_id, _ in owed],
+        [hook.kind for _, hook in owed],
+        [hook.host for _, hook in owed],
+        [hook.url for _, hook in owed],
+        [hook.body for _, hook in owed],
     )
     return {str(row["id"]) for row in rows}
 
@@ -162,10 +178,12 @@ async def take(
     ids: Sequence[str] | None = None,
     tag: str | None = None,
     posted_before: datetime | None = None,
-) -> list[tuple[str, date]]:
-    """Lease queued tasks in order to end them: (id, day) of those that meet every condition given."""
+) -> list[Taken]:
+    """Lease queued tasks in order to end them: those that meet every condition given."""
     rows = await db.rows("take", token, most, account_id, ids, tag, posted_before)
-    return [(str(row["id"]), row["day"]) for row in rows]
+    return [
+        Taken(str(row["id"]), row["day"], None if row["request"] is None else unpack(row["request"])) for row in rows
+    ]
 
 
 async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:

@@ -146,16 +146,7 @@ class Api:
         started = time.perf_counter()
         task_id = request.path_params["task_id"]
         found = await self._collector.task_get(_account(request), task_id)
-        entry = wire.entry(
-            task_id,
-            _path(request),
-            elapsed=time.perf_counter() - started,
-            code=found.code,
-            message=found.message,
-            request=found.request,
-            result=found.result,
-            result_count=0 if found.result is None else 1,
-        )
+        entry = wire.fetched_entry(task_id, found, _path(request), time.perf_counter() - started)
         return _answer([entry], started)
 
     def _judge_all(self, body: bytes) -> Sequence[Verdict] | Refusal:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from restante.core import limits
 from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, UnknownField
 from restante.core.task import Message, Model
+from restante.webhooks.address_guard import AllowList, literal_fault
 
 FindModel = Callable[[str], Model | None]
 
@@ -84,10 +85,12 @@ def split(body: bytes) -> Sequence[msgspec.Raw] | Refusal:
 
 
 class Judge:
-    """Judges tasks against the models on offer. `ignore_unknown`: drop unknown fields instead of refusing (§12.9)."""
+    """Judges tasks against the models on offer. `ignore_unknown`: drop unknown fields instead of refusing (§12.9).
+    `allow`: the private addresses that webhooks may name (§12.20)."""
 
-    def __init__(self, find_model: FindModel, *, ignore_unknown: bool = False) -> None:
+    def __init__(self, find_model: FindModel, *, ignore_unknown: bool = False, allow: AllowList | None = None) -> None:
         self._find_model = find_model
+        self._allow = allow or AllowList()
         self._ignore_unknown = ignore_unknown
 
     def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
@@ -129,12 +132,12 @@ class Judge:
     def _verdict(self, request: bytes, task: PostedTask, faulty: frozenset[str], *, live: bool) -> Verdict:
         model = None if task.model_name is None else self._find_model(task.model_name)
         for name in _FIELDS:
-            if name in faulty or not _acceptable(name, task, model, live=live):
+            if name in faulty or not _acceptable(name, task, model, self._allow, live=live):
                 return Verdict(request, refusal=InvalidField(name))
         return Verdict(request, task, model)
 
 
-def _acceptable(name: str, task: PostedTask, model: Model | None, *, live: bool) -> bool:
+def _acceptable(name: str, task: PostedTask, model: Model | None, allow: AllowList, *, live: bool) -> bool:
     """What the field's type alone cannot say."""
     value = getattr(task, name)
     if name == "user_prompt":
@@ -149,12 +152,12 @@ def _acceptable(name: str, task: PostedTask, model: Model | None, *, live: bool)
     if name == "web_search":
         return not value or model.web_search
     if name in _WEBHOOKS:
-        return not live and _is_webhook_url(value)
+        return not live and _is_webhook_url(value, allow)
     return True
 
 
-def _is_webhook_url(url: str) -> bool:
-    """Absolute http or https, no credentials (contract §12.11)."""
+def _is_webhook_url(url: str, allow: AllowList) -> bool:
+    """Absolute http or https, no credentials (contract §12.11), no private address (§12.20)."""
     try:
         parts = urlsplit(url)
         valid_port = parts.port is None or parts.port > 0
@@ -167,6 +170,7 @@ def _is_webhook_url(url: str) -> bool:
         and valid_port
         and url.isprintable()
         and " " not in url
+        and literal_fault(parts.hostname or "", allow) is None
     )
 
 

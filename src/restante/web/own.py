@@ -18,6 +18,7 @@ from restante.core.task import parse_id
 from restante.flow.end import cancel
 from restante.store.database import Database
 from restante.web import body
+from restante.web.wire import postback
 
 PREFIX = "/restante/v1"
 
@@ -67,7 +68,8 @@ class Own:
         if asked.tag is not None and "\0" in asked.tag:
             return _json(Fault("a tag has no NUL"), 400)
         account_id: int = request.scope["account_id"]
-        return _json(Cancelled(await cancel(self._db, self._clock(), account_id=account_id, ids=ids, tag=asked.tag)))
+        ended = await cancel(self._db, self._clock(), postback, account_id=account_id, ids=ids, tag=asked.tag)
+        return _json(Cancelled(ended))
 
 
 def _json(answer: Cancelled | Fault, status: int = 200) -> Response:

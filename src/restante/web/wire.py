@@ -16,6 +16,7 @@ from restante.core.answer import Answer, Item
 from restante.core.errors import ERROR_CODES_FROM, OK_CODE, OK_MESSAGE, Refusal, Unauthorized
 from restante.core.money import NANO_PER_USD
 from restante.core.task import Model
+from restante.flow.collect import Fetched
 from restante.store.tasks import Listed
 
 VERSION: Final = "0.1.20261122"
@@ -171,6 +172,25 @@ def refused_call(refusal: Refusal) -> bytes:
             VERSION, refusal.code, refusal.message, time="0 sec.", cost=0, tasks_count=0, tasks_error=0, tasks=None
         )
     )
+
+
+def fetched_entry(task_id: str, found: Fetched, path: Sequence[str], elapsed: float = 0.0) -> TaskEntry:
+    """What task_get says of a task."""
+    return entry(
+        task_id,
+        path,
+        elapsed=elapsed,
+        code=found.code,
+        message=found.message,
+        request=found.request,
+        result=found.result,
+        result_count=0 if found.result is None else 1,
+    )
+
+
+def postback(found: Fetched, task_id: str) -> bytes:
+    """The body of a postback, before compression: what task_get would answer (contract §12.18)."""
+    return envelope([fetched_entry(task_id, found, (*FAMILY_PATH, "task_get", task_id))], elapsed=0.0)
 
 
 def ready_result(listed: Sequence[Listed]) -> bytes:

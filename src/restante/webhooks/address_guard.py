@@ -7,6 +7,7 @@ that a server inside could answer: `ipaddress.is_global` alone lets 6to4, NAT64 
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from collections.abc import Sequence
@@ -109,7 +110,8 @@ def socket_factory(allow: AllowList, *, host_named: bool) -> Any:
     def make(address_info: Sequence[Any]) -> socket.socket:
         family, kind, protocol, _, address = address_info
         if not allow.admits(ip_address(str(address[0]).partition("%")[0]), host_named=host_named):
-            raise AddressRefused(f"{address[0]} is not a public address; {SETTING} can admit it")
+            # With an errno: what aiohttp makes of an OSError keeps only its strerror.
+            raise AddressRefused(errno.EACCES, f"{address[0]} is not a public address; {SETTING} can admit it")
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
         return made
@@ -126,11 +128,11 @@ def _plain(address: Address) -> Address:
 def _literal(host: str) -> Address | None:
     """The address a URL's host is, in any form that a resolver would read as one: 127.1 and 0x7f000001 too."""
     try:
-        return ip_address(host.strip("[]").partition("%")[0])
+        return ip_address(host.strip("[]").rstrip(".").partition("%")[0])
     except ValueError:
         pass
     try:
-        return ip_address(socket.inet_aton(host))
+        return ip_address(socket.inet_aton(host.rstrip(".")))
     except OSError:
         return None
 

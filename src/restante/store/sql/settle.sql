@@ -1,10 +1,15 @@
 -- Settle tasks of one posting day: answer stored, hold resolved, listed in tasks_ready, queue row gone; together.
 -- $1 the worker's token  $2 day  $3 ids  $4 states  $5 codes  $6 messages  $7 charges  $8 bodies  $9 now
+-- $10-14 webhooks owed: task ids  kinds  hosts  URLs  bodies. A task with a postback (kind 2) is listed in tasks_ready
+-- only when its first attempt fails (contract §12.28).
 -- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
 -- A live task (lane 0) has nobody to collect it: neither answer nor listing.
 with item as materialized (
     select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[])
         as u (id, state, code, message, charged, body)
+), owed as materialized (
+    select * from unnest($10::uuid[], $11::smallint[], $12::text[], $13::text[], $14::bytea[])
+        as u (id, kind, host, url, body)
 ), found as (
     select x.tid, i.* from item i
     cross join lateral (select q.ctid as tid from queue q where q.id = i.id and q.token = $1 limit 1) x
@@ -33,6 +38,11 @@ with item as materialized (
     select $2, id, account_id, seq, code, message, body from mine where lane <> 0
 ), listed as (
     insert into ready (account_id, platform, seq, id, posted_at, tag, listed_at)
-    select account_id, 1, seq, id, posted_at, tag, $9 from mine where lane <> 0
+    select account_id, 1, seq, id, posted_at, tag, $9 from mine
+    where lane <> 0 and not (id = any (array (select id from owed where kind = 2)))
+), deliveries as (
+    insert into delivery (day, task_id, account_id, kind, host, url, body, state, created_at, seq, posted_at, tag)
+    select $2, m.id, m.account_id, o.kind, o.host, o.url, o.body, 0, $9, m.seq, m.posted_at, m.tag
+    from mine m join owed o on o.id = m.id where m.lane <> 0
 )
 select id from mine

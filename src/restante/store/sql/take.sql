@@ -10,6 +10,10 @@ with me as materialized (
         and ($5::text is null or q.tag = $5)
         and q.posted_at < coalesce($6::timestamptz, 'infinity')
     order by q.posted_at limit $2 for update skip locked
+), mine as (
+    update queue q set state = 2, run_at = null, token = $1 where q.ctid = any (array (select ctid from picked))
+    returning q.id, q.day
 )
-update queue q set state = 2, run_at = null, token = $1 where q.ctid = any (array (select ctid from picked))
-returning q.id, q.day
+select m.id, m.day, r.request
+from mine m
+left join lateral (select request from task_request r where r.day = m.day and r.id = m.id limit 1) r on true

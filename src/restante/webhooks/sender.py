@@ -1,0 +1,167 @@
+"""Sends one webhook: one attempt of at most ten seconds, to an address that the guard has seen (contract §12.18-20).
+
+Nothing here raises for what a receiver does: its faults are what the attempt is recorded with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from restante import __version__
+from restante.core.errors import OperatorError
+from restante.core.limits import DELIVERY_ERROR_CHARS, DELIVERY_REPLY_BYTES, DELIVERY_SECONDS, RESOLVER_THREADS
+from restante.webhooks.address_guard import AllowList, socket_factory
+
+USER_AGENT: Final = f"restante/{__version__}"
+_POSTBACK_HEADERS: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What one attempt met. `status` None: no answer; `error` None: a success, which is 200 to 300 as documented."""
+
+    milliseconds: int
+    status: int | None = None
+    reply: bytes | None = None
+    error: str | None = None
+
+
+class Sender:
+    """The one way out. `proxy`: everything goes through it, and it judges addresses instead of the guard."""
+
+    def __init__(
+        self,
+        allow: AllowList,
+        *,
+        proxy: str | None = None,
+        ca_bundle: Path | None = None,
+        seconds: float = DELIVERY_SECONDS,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """In a running event loop. Raises OperatorError for a CA bundle that cannot be read."""
+        self._allow = allow
+        self._proxy = proxy
+        self._seconds = seconds
+        trust = _trust(ca_bundle)
+        self._resolver = resolver or _Resolver()
+        # Connections are kept and shared; those made for a host that the operator named must not serve as others'.
+        self._strict = self._session(trust, host_named=False)
+        self._named = self._session(trust, host_named=True)
+
+    async def close(self) -> None:
+        await self._strict.close()
+        await self._named.close()
+        await self._resolver.close()
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes | None) -> Outcome:
+        """POST the gzip'd body, or GET without one. Reads no more of the reply than is kept."""
+        began = time.monotonic()
+        status: int | None = None
+        reply: bytes | None = None
+        error: str | None = None
+        try:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._session_for(url).request(
+                    "GET" if body is None else "POST",
+                    URL(url, encoded=True),
+                    data=body,
+                    headers={**(_POSTBACK_HEADERS if body is not None else {}), **headers},
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as response,
+            ):
+                status = response.status
+                reply = await _beginning(response)
+                if not 200 <= status <= 300:
+                    error = f"HTTP {status}"
+        except TimeoutError:
+            error = f"no complete answer within {self._seconds:g} s"
+        except aiohttp.ClientConnectorError as problem:
+            error = f"cannot connect: {problem.strerror or problem}"
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error))
+
+    def _session_for(self, url: str) -> aiohttp.ClientSession:
+        return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
+
+    def _session(self, trust: ssl.SSLContext, *, host_named: bool) -> aiohttp.ClientSession:
+        guard = None if self._proxy else socket_factory(self._allow, host_named=host_named)
+        connector = aiohttp.TCPConnector(limit=0, ssl=trust, socket_factory=guard, resolver=self._resolver)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None),  # ours is around all of it
+            headers={"User-Agent": USER_AGENT},
+            skip_auto_headers=("Accept-Encoding",),
+        )
+
+
+class _Resolver(AbstractResolver):
+    """The system's resolver on threads of its own. What it answers is believed by nobody: the guard looks later."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="webhook-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port, family)
+        return [
+            ResolveResult(
+                hostname=host, host=address[0], port=address[1], family=kind, proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of a reply; leaving the response unread closes its connection."""
+    kept = b""
+    while len(kept) < DELIVERY_REPLY_BYTES:
+        chunk = await response.content.read(DELIVERY_REPLY_BYTES - len(kept))
+        if not chunk:
+            break
+        kept += chunk
+    return kept
+
+
+def _storable(text: str) -> str:
+    """Words that may quote what a receiver said: what PostgreSQL's text cannot hold must not keep them from it."""
+    return text[:DELIVERY_ERROR_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
+    """The system's certificate authorities, and the operator's own."""
+    context = ssl.create_default_context()
+    if ca_bundle is not None:
+        try:
+            context.load_verify_locations(ca_bundle)
+        except OSError as error:  # ssl.SSLError is one
+            raise OperatorError(
+                f"RESTANTE_CA_BUNDLE cannot be used: {ca_bundle}: {error}.", "It is a file of PEM certificates."
+            ) from None
+    return context

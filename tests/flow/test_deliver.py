@@ -1,0 +1,355 @@
+"""Webhooks owed, delivered, tried again and recorded (contract §4, §12.18-20, §12.28)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from restante.core.errors import ProviderFailed
+from restante.core.limits import DELIVERY_RETRY_SECONDS
+from restante.core.task import Model
+from restante.flow import accounts
+from restante.flow.accept import Judged
+from restante.flow.deliver import Deliverer, allot, next_pause
+from restante.flow.lease import Lease, reap
+from restante.flow.run import Runner
+from restante.providers.registry import scripted_models
+from restante.providers.scripted import ScriptedProvider
+from restante.store import deliveries
+from restante.store.database import Database
+from restante.store.deliveries import Waiting
+from restante.web.wire import answer_result, postback
+from restante.webhooks.address_guard import AllowList
+from restante.webhooks.sender import Sender
+from tests.flow.conftest import Shop
+from tests.support import differences
+from tests.webhooks.receiver import Receiver, receiving
+
+MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+ATTEMPTS = "select a.error, a.made_at - d.created_at as wait from attempt a join delivery d on d.id = a.delivery_id"
+READY, PARKED, LEASED, DONE, FAILED = range(5)
+
+
+@contextlib.asynccontextmanager
+async def working(
+    shop: Shop, *, seconds: float = 10.0, per_host: int = 50, concurrency: int = 100
+) -> AsyncIterator[Deliverer]:
+    """A worker that runs and delivers for the block."""
+    db = shop.db
+    lease = Lease(db, "a worker", 60.0)
+    sender = Sender(AllowList("127.0.0.1"), seconds=seconds)
+    deliverer = Deliverer(db, lease, sender, shop.clock, per_host=per_host, concurrency=concurrency)
+    runner = Runner(
+        db, lease, [ScriptedProvider(scripted_models())], shop.settler, answer_result,
+        concurrency=500, clock=shop.clock, envelope=postback, on_owed=deliverer.wake,
+    )  # fmt: skip
+    await lease.begin()
+    loops = [asyncio.create_task(runner.run()), asyncio.create_task(deliverer.run())]
+    try:
+        yield deliverer
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await runner.drain(5)
+        await deliverer.drain(0.1)
+        await lease.end()
+        await sender.close()
+
+
+async def post(shop: Shop, *tasks: dict[str, Any]) -> list[str]:
+    judged = [
+        Judged(MODEL, one.get("tag"), msgspec.json.encode({"user_prompt": "hi", "model_name": MODEL.name} | one))
+        for one in tasks
+    ]
+    ids, covered = await shop.acceptor.accept(shop.id, judged)
+    assert covered == len(tasks)
+    return ids
+
+
+async def rows(db: Database, query: str, *args: object) -> list[Any]:
+    found: list[Any] = await db._on.fetch(query, *args)
+    return found
+
+
+async def states(db: Database) -> Counter[int]:
+    return Counter(row["state"] for row in await rows(db, "select state from delivery"))
+
+
+async def until_states(db: Database, seconds: float = 20.0, **expected: int) -> None:
+    names = {"ready": READY, "parked": PARKED, "leased": LEASED, "done": DONE, "failed": FAILED}
+    wanted = Counter({names[name]: count for name, count in expected.items()})
+    try:
+        async with asyncio.timeout(seconds):
+            while await states(db) != wanted:
+                await asyncio.sleep(0.02)  # commits of the worker send no event
+    except TimeoutError:
+        raise AssertionError(f"{await states(db)} is not {wanted}") from None
+
+
+async def make_due(db: Database, deliverer: Deliverer) -> None:
+    """The time of every parked delivery has come."""
+    await rows(db, "update delivery set run_at = now() where state = 1")
+    assert await deliveries.promote(db)
+    deliverer.wake()
+
+
+async def listed(shop: Shop) -> list[str]:
+    return [one.id for one in await shop.collector.ready(shop.id)]
+
+
+async def secret(shop: Shop) -> str:
+    return (await accounts.webhook_secrets(shop.db, "shop"))[0]
+
+
+async def test_both_webhooks_go_out_once_each_signed_and_with_the_answer(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        url = client.url + "/$id?t=$tag"
+        [task_id] = await post(shop, {"pingback_url": url, "postback_url": url, "tag": "a b"})
+        await until_states(db, done=2)
+    post_hit, ping_hit = sorted(client.hits, key=lambda hit: hit.method, reverse=True)
+    assert post_hit.path == ping_hit.path == f"/{task_id}?t=a%20b"
+    envelope = post_hit.verified(await secret(shop))
+    assert ping_hit.verified(await secret(shop)) is None
+    [entry] = envelope["tasks"]
+    assert (envelope["status_code"], entry["id"], entry["status_code"]) == (20000, task_id, 20000)
+    assert entry["path"] == ["v3", "ai_optimization", "gemini", "llm_responses", "task_get", task_id]
+    assert entry["data"]["tag"] == "a b"
+    got = await shop.collector.task_get(shop.id, task_id)
+    assert got.result is not None and entry["result"] == msgspec.json.decode(got.result)
+    assert {post_hit.headers["webhook-id"], ping_hit.headers["webhook-id"]} == {
+        f"{task_id}-postback", f"{task_id}-pingback",
+    }  # fmt: skip
+    assert not await differences(db)
+
+
+async def test_a_delivered_postback_is_not_listed_and_a_pingback_is(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        _, pinged, plain, _ = await post(
+            shop,
+            {"postback_url": client.url},
+            {"pingback_url": client.url},
+            {},
+            {"postback_url": client.url, "pingback_url": client.url},
+        )
+        await until_states(db, done=4)
+        async with asyncio.timeout(10):
+            while set(await listed(shop)) != {pinged, plain}:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_failed_task_has_its_webhooks_too(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        [task_id] = await post(shop, {"user_prompt": "[[fail=nonsense]]", "postback_url": client.url})
+        await until_states(db, done=1)
+        [entry] = client.hits[0].verified(await secret(shop))["tasks"]
+        found = await shop.collector.task_get(shop.id, task_id)
+        assert (entry["status_code"], entry["status_message"]) == (found.code, found.message)
+        assert entry["status_code"] == ProviderFailed.code and entry["result"] is None
+
+
+async def test_the_first_failure_lists_the_task_and_a_late_success_takes_it_off(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop) as deliverer:
+        client.status = 500
+        [task_id] = await post(shop, {"postback_url": client.url, "pingback_url": client.url})
+        await until_states(db, parked=2)
+        assert await listed(shop) == [task_id]
+        client.status = 200
+        await make_due(db, deliverer)
+        await until_states(db, done=2)
+        assert await listed(shop) == []
+    ids = Counter(hit.headers["webhook-id"] for hit in client.hits)
+    assert ids == {f"{task_id}-postback": 2, f"{task_id}-pingback": 2}
+    for hit in client.hits:
+        hit.verified(await secret(shop))
+    attempts = await rows(db, "select status, error, reply, milliseconds from attempt order by made_at")
+    assert [(row["status"], row["error"]) for row in attempts] == [(500, "HTTP 500")] * 2 + [(200, None)] * 2
+    assert all(row["reply"] == b"thanks" for row in attempts)
+
+
+async def test_a_pingback_lists_and_unlists_nothing(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop) as deliverer:
+        client.status = 500
+        [task_id] = await post(shop, {"pingback_url": client.url})
+        await until_states(db, parked=1)
+        assert await listed(shop) == [task_id]
+        client.status = 200
+        await make_due(db, deliverer)
+        await until_states(db, done=1)
+        assert await listed(shop) == [task_id]
+
+
+async def test_collecting_does_not_stop_a_delivery_nor_does_its_failure_list_it_again(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop) as deliverer:
+        client.status = 500
+        [task_id] = await post(shop, {"postback_url": client.url})
+        await until_states(db, parked=1)
+        assert (await shop.collector.task_get(shop.id, task_id)).result is not None
+        await make_due(db, deliverer)
+        await until_states(db, parked=1)
+        async with asyncio.timeout(10):
+            while len(client.hits) < 2 or (await states(db))[PARKED] != 1:
+                await asyncio.sleep(0.02)
+        assert await listed(shop) == []
+
+
+async def test_the_schedule_and_its_end(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop) as deliverer:
+        client.status = 503
+        await post(shop, {"postback_url": client.url})
+        for number, planned in enumerate(DELIVERY_RETRY_SECONDS, 1):
+            await until_states(db, parked=1)
+            [row] = await rows(db, "select attempts, extract(epoch from run_at - now())::float8 as wait from delivery")
+            assert row["attempts"] == number
+            assert planned * 0.79 - 1 < row["wait"] <= planned * 1.2
+            await make_due(db, deliverer)
+            async with asyncio.timeout(10):
+                while (await rows(db, "select attempts from delivery"))[0]["attempts"] == number:
+                    await asyncio.sleep(0.01)
+        await until_states(db, failed=1)
+    assert len(client.hits) == len(DELIVERY_RETRY_SECONDS) + 1 == 10
+    assert len(await rows(db, "select from attempt")) == 10
+
+
+def test_the_pauses() -> None:
+    assert (
+        tuple(
+            seconds * unit
+            for seconds, unit in ((5, 1), (5, 60), (30, 60), *((h, 3600) for h in (2, 5, 10, 14, 20, 24)))
+        )
+        == DELIVERY_RETRY_SECONDS
+    )
+    assert next_pause(1, 0.5) == 5 and next_pause(9, 0.0) == pytest.approx(86_400 * 0.8)
+    assert next_pause(9, 1.0) == pytest.approx(86_400 * 1.2) and next_pause(10, 0.5) is None
+
+
+async def test_a_receiver_that_cannot_be_had(shop: Shop, db: Database) -> None:
+    """A guard's refusal is a failed attempt that says why; so are a time-out and a closed port."""
+    async with receiving() as client, working(shop, seconds=0.3):
+        client.hang = True
+        ids = await post(
+            shop,
+            {"postback_url": client.url},
+            {"postback_url": "http://127.0.0.2:1/"},
+            {"postback_url": "http://127.0.0.1:1/"},
+        )
+        await until_states(db, parked=3)
+        errors = [
+            row["error"]
+            for row in await rows(
+                db, "select a.error from attempt a join delivery d on d.id = a.delivery_id order by d.url"
+            )
+        ]
+        assert sorted(await listed(shop)) == sorted(ids)
+    assert any("RESTANTE_WEBHOOK_ALLOW" in error for error in errors)
+    assert any("within 0.3 s" in error for error in errors)
+    assert any("cannot connect" in error for error in errors)
+
+
+async def until_alive(receiver: Receiver, hits: int) -> None:
+    async with asyncio.timeout(20):
+        while len(receiver.hits) < hits:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.3)  # the last ones are being recorded
+
+
+async def test_a_hanging_host_delays_nobody_else(shop: Shop, db: Database) -> None:
+    async with receiving() as dead, receiving() as alive, working(shop, per_host=20, concurrency=100):
+        dead.hang = True
+        for _ in range(5):
+            await post(shop, *[{"pingback_url": dead.url}] * 100)
+        async with asyncio.timeout(20):
+            while len(dead.hits) < 20:
+                await asyncio.sleep(0.01)
+        for _ in range(10):
+            await post(shop, *[{"pingback_url": alive.url}] * 10)
+        await until_alive(alive, 100)
+        waits = sorted(row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " where d.state = 3"))
+        assert len(waits) >= 90 and waits[int(len(waits) * 0.95)] < 1, waits
+        assert dead.most_at_once == 20
+
+
+async def test_a_delivery_starts_within_moments_of_its_settlement(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        waits = []
+        for number in range(20):
+            await post(shop, {"pingback_url": client.url})
+            async with asyncio.timeout(5):
+                while len(client.hits) <= number:
+                    await asyncio.sleep(0.001)
+            await until_states(db, done=number + 1)
+        for row in await rows(db, ATTEMPTS):
+            waits.append(row["wait"].total_seconds())
+    assert sorted(waits)[18] < 0.1, waits
+
+
+async def test_what_a_dead_worker_leased_is_delivered_by_another_under_the_same_id(shop: Shop, db: Database) -> None:
+    async with receiving() as client:
+        client.hang = True
+        async with working(shop) as first:
+            [task_id] = await post(shop, {"postback_url": client.url})
+            async with asyncio.timeout(10):
+                while not client.hits:
+                    await asyncio.sleep(0.01)
+            assert first.in_flight == 1
+            await rows(db, "update worker set expires_at = now() - interval '1 second'")
+            assert await reap(db) == 1
+            assert (await states(db))[READY] == 1
+            client.hang = False
+            async with working(shop):
+                await until_states(db, done=1)
+            client.released.set()  # the first one's attempt ends, too late to be recorded
+            async with asyncio.timeout(5):
+                while first.in_flight:
+                    await asyncio.sleep(0.01)
+    assert {hit.headers["webhook-id"] for hit in client.hits} == {f"{task_id}-postback"}
+    assert len(client.hits) == 2 and len(await rows(db, "select from attempt")) == 1
+
+
+async def test_below_the_credit_limit_webhooks_wait_for_a_top_up(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        await post(shop, {"postback_url": client.url, "user_prompt": "[[cost=20]]"})
+        async with asyncio.timeout(10):
+            while not await rows(db, "select from delivery"):
+                await asyncio.sleep(0.02)
+        assert (await shop.account()).balance < 0
+        await asyncio.sleep(0.7)  # longer than a look takes
+        assert client.hits == [] and (await states(db)) == {READY: 1}
+        await accounts.top_up(db, "shop", 30 * 10**9, shop.clock())  # type: ignore[arg-type]
+        await until_states(db, done=1)
+
+
+async def test_rotation_keeps_two_secrets(shop: Shop, db: Database) -> None:
+    first = await accounts.webhook_secrets(db, "shop")
+    assert len(first) == 1 == len(set(first + await accounts.webhook_secrets(db, "shop")))
+    second = await accounts.webhook_secrets(db, "shop", rotate=True)
+    assert second[1:] == first
+    third = await accounts.webhook_secrets(db, "shop", rotate=True)
+    assert third[1:] == second[:1] and len(third) == 2
+    async with receiving() as client, working(shop):
+        await post(shop, {"pingback_url": client.url})
+        await until_states(db, done=1)
+    for one in third:
+        client.hits[0].verified(one)
+
+
+def test_slots_go_to_who_has_the_fewest() -> None:
+    waiting = [Waiting("a:1", 1), Waiting("b:1", 1), Waiting("a:1", 2), Waiting("c:1", 3, owes=True)]
+    given = {(host, account): most for host, account, most in allot(waiting, 6, Counter(), Counter(), 3)}
+    by_account = Counter[int]()
+    by_host = Counter[str]()
+    for (host, account), most in given.items():
+        by_account[account] += most
+        by_host[host] += most
+    assert by_account[3] == 0 and by_host["a:1"] <= 3 and by_host["b:1"] <= 3
+    assert by_account.total() == 6
+    assert by_account[2] >= 2
+    # An account with much in flight waits for those with little.
+    [(host, account, most)] = allot(waiting, 3, Counter({"b:1": 3}), Counter({1: 9}), 3)
+    assert (host, account, most) == ("a:1", 2, 3)
+    assert allot(waiting, 5, Counter({"a:1": 3, "b:1": 3}), Counter(), 3) == []
