@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from restante.core.errors import OperatorError
+from restante.core.errors import OK_CODE, OperatorError
 from restante.web.api import FAMILY
 
 
@@ -56,7 +56,7 @@ class Client:
             ) from None
         except msgspec.DecodeError:
             raise OperatorError(f"{self._url} does not answer as restante does.") from None
-        if not envelope.get("tasks"):
+        if not envelope.get("tasks") or envelope["status_code"] != OK_CODE:
             raise OperatorError(
                 f"{envelope.get('status_code')} {envelope.get('status_message')}",
                 "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD)." if response.status == 401 else "",

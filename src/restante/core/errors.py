@@ -8,6 +8,8 @@
     │   ├── TooManyTasks            40006
     │   ├── Unauthorized            40100
     │   ├── PaymentRequired         40200
+    │   ├── RateExceeded            40202
+    │   ├── TooManyAtOnce           40209
     │   ├── InsufficientFunds       40210
     │   ├── NotFound                40400
     │   ├── TaskNotFound            40401
@@ -69,8 +71,10 @@ class OtherFunction(Refusal):
 
 
 class TooManyTasks(Refusal):
+    """`TooManyTasks("100")`: how many a POST may hold."""
+
     code = 40006
-    template = "You can set no more than 100 tasks at a time."
+    template = "You can set no more than {} tasks at a time."
 
 
 class Unauthorized(Refusal):
@@ -84,6 +88,20 @@ class Unauthorized(Refusal):
 class PaymentRequired(Refusal):
     code = 40200
     template = "Payment Required."
+
+
+class RateExceeded(Refusal):
+    """`RateExceeded("20 >= 20")`: calls of this minute, and the limit (contract §12.6)."""
+
+    code = 40202
+    template = "The rates limit per minute has been exceeded: {}."
+
+
+class TooManyAtOnce(Refusal):
+    """`TooManyAtOnce("30 >= 30")`: live tasks at work, and the limit. The original's words are unknown (§2.2)."""
+
+    code = 40209
+    template = "The limit of simultaneous queries has been exceeded: {}."
 
 
 class InsufficientFunds(Refusal):

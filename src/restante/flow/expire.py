@@ -1,15 +1,16 @@
-"""Housekeeping that time asks for: ending leases of the dead, waking the parked, making days ahead."""
+"""Housekeeping that time asks for: ending leases of the dead, waking the parked, making days ahead, forgetting."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS
 from restante.flow.lease import reap
-from restante.store import queue
+from restante.store import idempotency as idempotency_store
+from restante.store import queue, rates
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.expire")
@@ -18,6 +19,16 @@ log = logging.getLogger("restante.expire")
 async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
     """Make the daily partitions ahead of their days, until cancelled. Every process that writes tasks runs this."""
     await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_days(clock().date()))
+
+
+async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
+    """Forget rate windows that are over and idempotency keys that expired, until cancelled."""
+
+    async def sweep() -> None:
+        await rates.forget(db)
+        await idempotency_store.forget(db, clock() - idempotency)
+
+    await _every(HOUSEKEEPING_SECONDS, db, sweep)
 
 
 async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[], None]) -> None:
