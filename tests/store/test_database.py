@@ -120,7 +120,7 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
     return walk(plan["Plan"])
 
 
-@pytest.mark.parametrize("name", ["claim", "settle", "collect"])
+@pytest.mark.parametrize("name", ["claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept"])
 async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db: Database, name: str) -> None:
     """Statistics were taken while everything was empty: the worst case for the planner."""
     ids = [f"11220000-0001-0613-0000-{number:012x}" for number in range(1_000)]
@@ -129,8 +129,23 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "claim": (1, 1, 1_000),
         "settle": (1, now.date(), ids, [1] * 1_000, [20000] * 1_000, [None] * 1_000, [0] * 1_000, [b"[]"] * 1_000, now),
         "collect": (now.date(), [1] * 1_000, ids, 1),
+        "hold_live": (1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612, [30] * 1_000),
+        "take_rate": (1, "live", 2_000, 40, None),
+        "find_answer_kept": (1, "key", now),
     }
     assert not await scanned(dsn, name, *args[name])
+
+
+async def test_migrations_may_skip_numbers(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colleagues number theirs side by side; what counts is that each is newer than those applied."""
+    later = (9_000, "9000_later.sql", "create table later (one int)")
+    monkeypatch.setattr("restante.store.database._migrations", lambda: [*_migrations(), later])
+    await db.migrate()
+    await db.migrate()
+    connection = await asyncpg.connect(dsn)
+    versions = [row["version"] for row in await connection.fetch("select version from schema_migration order by 1")]
+    await connection.close()
+    assert versions == [*(version for version, _, _ in _migrations()), 9_000]
 
 
 async def test_the_plan_test_can_fail(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

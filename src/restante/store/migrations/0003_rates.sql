@@ -13,8 +13,8 @@ create unlogged table rate_window (
     primary key (account_id, endpoint, minute)
 ) with (fillfactor = 40);
 
--- Live tasks at work: lane 0 has no other rows, so the index holds just these.
-create index queue_live on queue (account_id) where lane = 0;
+-- Live tasks at work: lane 0 is theirs.
+create index queue_live on queue (account_id) where lane = 0 and state = 2;
 
 -- How many live tasks of an account are at work. Volatile, hence with a snapshot of its own, taken when it is called: a
 -- statement that calls it after locking the account's row counts what was committed while it waited for the lock.
