@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import uvicorn
 
@@ -16,16 +17,19 @@ from restante.core.errors import OperatorError
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
-from restante.flow.expire import keep_days
+from restante.flow.expire import keep_days, keep_swept
+from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
+from restante.flow.rates import Rates
 from restante.flow.settle import Settler
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api, create_app
 from restante.web.auth import Passwords
-from restante.web.judge import Judge
+from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
+from restante.web.rate_limit import RateLimits
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
@@ -88,24 +92,30 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds)
         await lease.begin()
         stack.push_async_callback(lease.end)
+        idempotency = timedelta(hours=settings.idempotency_hours)
         settler = Settler(db, utc_now)
         stack.push_async_callback(settler.idle, settings.drain_seconds)
         stack.enter_context(background(keep_days(db, utc_now)))
+        stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
         api = Api(
-            Acceptor(db, provider.name, Waker(db), utc_now),
+            acceptor,
+            Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
             Live(db, lease, provider, settler, utc_now),
             catalogue,
             Judge(
                 catalogue.find,
+                RELAXED if settings.limits == "relaxed" else DOCUMENTED,
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
+            RateLimits(Rates(db), utc_now),
             utc_now,
             settings.body_bytes,
         )
-        passwords = Passwords(db, await accounts.pepper(db))
+        passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         config = uvicorn.Config(
             create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
             http="httptools",

@@ -14,9 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from restante.core import limits
+from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
+
+Rate = Annotated[int, Meta(ge=0, le=limits.RATE_MAX)]
 
 _PREFIX = "RESTANTE_"
 _OWN_NAMES = {"gemini_api_key": "GEMINI_API_KEY", "gemini_api_key_file": "GEMINI_API_KEY_FILE"}
@@ -117,14 +120,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ca_bundle: Annotated[
         Path | None, Meta(description="PEM certificates of authorities to trust beside the system's, for webhooks.")
     ] = None
+    rate_task_post: Annotated[
+        Rate, Meta(description="Calls of task_post a minute and account, as all rates; 0 is without limit.")
+    ] = limits.RATE_TASK_POST
+    rate_live: Annotated[Rate, Meta(description="Calls of live.")] = limits.RATE_LIVE
+    rate_tasks_ready: Annotated[Rate, Meta(description="Calls of tasks_ready.")] = limits.RATE_TASKS_READY
+    rate_task_get: Annotated[Rate, Meta(description="Calls of task_get.")] = 0
+    rate_models: Annotated[Rate, Meta(description="Calls of models.")] = 0
+    live_at_once: Annotated[
+        Rate, Meta(description="Live tasks that an account may have at work at the same time; 0 is without limit.")
+    ] = limits.LIVE_AT_ONCE
+    idempotency_hours: Annotated[
+        float, Meta(gt=0, le=8_784, description="How long an `Idempotency-Key` has its first answer.")
+    ] = limits.IDEMPOTENCY_HOURS
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="How much is logged, to standard error.")
     ] = "info"
+    limits: Annotated[
+        Literal["documented", "relaxed"],
+        Meta(
+            description="`relaxed`: no rates, any number of live tasks at once, prompts and messages to 100,000"
+            " characters, 1,000 tasks a POST."
+        ),
+    ] = "documented"
 
     @property
     def models_dir(self) -> Path:
         """Where `restante model install` puts the embedded model."""
         return self.data_dir / "models"
+
+    def allowance(self) -> Allowance:
+        """What an account may call that has no limits of its own."""
+        if self.limits == "relaxed":
+            return UNLIMITED
+        return Allowance(
+            task_post=self.rate_task_post,
+            live=self.rate_live,
+            tasks_ready=self.rate_tasks_ready,
+            task_get=self.rate_task_get,
+            models=self.rate_models,
+            live_at_once=self.live_at_once,
+        )
 
     def provider_name(self) -> ProviderName:
         """The provider that answers the Gemini names (design, "Which model answers").

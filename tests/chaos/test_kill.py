@@ -74,7 +74,7 @@ def test_another_worker_takes_over_what_a_killed_one_held(shared: House) -> None
     assert {entry["status_code"] for entry in answers.values()} == {20000}
     assert len({entry["result"][0]["items"][0]["sections"][0]["text"] for entry in answers.values()}) == 200
     assert shared.http(lambda http: http.get("tasks_ready"), who)["tasks"][0]["result"] in (None, [])
-    assert "leases ended without a word" in second.log and "200 tasks are ready again" in second.log
+    assert "leases ended without a word" in second.log and "; 200 tasks, 0 deliveries are ready again" in second.log
     assert second.stop() == 0, second.log
     shared.assert_adds_up(ids, spent, who[0])
 

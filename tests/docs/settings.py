@@ -23,7 +23,9 @@ def render() -> str:
     rows = []
     defaults = {field.name: field for field in msgspec.structs.fields(Settings)}
     for field, kind in get_type_hints(Settings, include_extras=True).items():
-        description = next(meta.description for meta in get_args(kind) if isinstance(meta, msgspec.Meta))
+        description = next(
+            meta.description for meta in get_args(kind) if isinstance(meta, msgspec.Meta) and meta.description
+        )
         rows.append(f"| `{variable(field)}` | {_shown(field, defaults[field].default)} | {description} |\n")
     return _HEAD + "".join(rows)
 

@@ -86,10 +86,10 @@ async def test_a_caller_who_hangs_up_is_still_settled(shop: Shop, db: Database) 
 
 async def test_live_tasks_of_a_dead_process_are_refunded_by_a_worker(shop: Shop, db: Database) -> None:
     token = await shop.lease(seconds=-1, name="an api")
-    covered = await queue.hold_live(
-        db, token, shop.clock(), [("11220000-0001-0612-0000-000000000001", shop.id, 10_600_000)]
-    )
-    assert covered
+    order = queue.LiveOrder("11220000-0001-0612-0000-000000000001", shop.id, 10_600_000)
+    found = await queue.hold_live(db, token, shop.clock(), [order])
+    assert found is not None
+    assert found.held == {order.id}
     assert (await shop.account()).held == 10_600_000
     assert await reap(db) == 1
     async with working(shop) as runner:

@@ -120,7 +120,10 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
     return walk(plan["Plan"])
 
 
-HOT = ["claim", "settle", "collect", "waiting_deliveries", "claim_deliveries", "record_attempts"]
+HOT = [
+    "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept",
+    "waiting_deliveries", "claim_deliveries", "record_attempts",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOT)
@@ -141,8 +144,23 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, list(range(1_000)), [now] * 1_000, [1] * 1_000, [500] * 1_000, [b""] * 1_000, ["HTTP 500"] * 1_000),
             *([5.0] * 1_000, now),
         ),
+        "hold_live": (1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612, [30] * 1_000),
+        "take_rate": (1, "live", 2_000, 40, None),
+        "find_answer_kept": (1, "key", now),
     }
     assert not await scanned(dsn, name, *args[name])
+
+
+async def test_migrations_may_skip_numbers(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colleagues number theirs side by side; what counts is that each is newer than those applied."""
+    later = (9_000, "9000_later.sql", "create table later (one int)")
+    monkeypatch.setattr("restante.store.database._migrations", lambda: [*_migrations(), later])
+    await db.migrate()
+    await db.migrate()
+    connection = await asyncpg.connect(dsn)
+    versions = [row["version"] for row in await connection.fetch("select version from schema_migration order by 1")]
+    await connection.close()
+    assert versions == [*(version for version, _, _ in _migrations()), 9_000]
 
 
 async def test_the_plan_test_can_fail(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

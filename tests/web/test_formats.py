@@ -130,20 +130,25 @@ async def test_answers_are_compressed_for_those_who_take_it(restante: Restante) 
 POST = msgspec.json.encode([task("compressed")])
 
 
+def packed(text: bytes) -> bytes:
+    """gzip without a time in it: the tests' names are made of it."""
+    return gzip.compress(text, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("encoding", "body", "code"),
     [
-        ("gzip", gzip.compress(POST), 20100),
-        ("GZIP", gzip.compress(POST[:20]) + gzip.compress(POST[20:]), 20100),
-        ("x-gzip", gzip.compress(POST), 20100),
+        ("gzip", packed(POST), 20100),
+        ("GZIP", packed(POST[:20]) + packed(POST[20:]), 20100),
+        ("x-gzip", packed(POST), 20100),
         ("identity", POST, 20100),
         ("gzip", b"", 40502),
         ("gzip", POST, 40503),
-        ("gzip", gzip.compress(POST)[:-9], 40503),
-        ("gzip", gzip.compress(POST) + b"rubbish", 40503),
+        ("gzip", packed(POST)[:-9], 40503),
+        ("gzip", packed(POST) + b"rubbish", 40503),
         ("br", POST, 40503),
         ("deflate", zlib.compress(POST), 40503),
-        ("gzip", gzip.compress(b"[" + b" " * BODY_BYTES + b"]", 9), 40503),  # a bomb: 16 KB become 16 MiB
+        ("gzip", packed(b"[" + b" " * BODY_BYTES + b"]"), 40503),  # a bomb: 16 KB become 16 MiB
     ],
 )
 async def test_compressed_requests(restante: Restante, encoding: str, body: bytes, code: int) -> None:

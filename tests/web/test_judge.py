@@ -308,7 +308,7 @@ def test_good_tasks_are_accepted(sent: dict[str, Any], seed: int) -> None:
 def test_surplus_tasks_are_echoed_unjudged(sent: Any, seed: int) -> None:
     split = judge.split(written([sent], seed))
     assert not isinstance(split, Refusal)
-    verdict = the_judge.surplus(split[0], TooManyTasks())
+    verdict = the_judge.surplus(split[0], TooManyTasks("100"))
     assert isinstance(verdict, Verdict)
     assert isinstance(verdict.refusal, TooManyTasks)
     check_verdict(verdict)

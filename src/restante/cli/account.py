@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from restante.cli.common import print_json, print_table, quiet_settings, with_database
+from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
+from restante.core.limits import RATE_MAX
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
@@ -123,3 +125,54 @@ def webhook_secret(
         print_json({"login": login, "secrets": found})
     else:
         print("\n".join(found))
+
+
+def _limit(text: str) -> str:
+    """A limit from the command line: a number, or "default" for the installation's."""
+    if text != "default" and not (text.isascii() and text.isdecimal() and int(text) <= RATE_MAX):
+        raise typer.BadParameter(f"{text!r} is neither a number up to {RATE_MAX:,} nor 'default'")
+    return text
+
+
+Limit = Annotated[str | None, typer.Option(parser=_limit, metavar="N|default", help="Calls a minute.")]
+AtOnce = Annotated[
+    str | None, typer.Option(parser=_limit, metavar="N|default", help="Live tasks at work at the same time.")
+]
+
+
+@app.command(epilog="Example: restante account limit shop@example.org --tasks-ready 60")
+def limit(
+    login: str,
+    task_post: Limit = None,
+    live: Limit = None,
+    tasks_ready: Limit = None,
+    task_get: Limit = None,
+    models: Limit = None,
+    live_at_once: AtOnce = None,
+    json: Json = False,
+) -> None:
+    """Give an account rates of its own, and show what holds for it. 0 is without limit, 'default' is the
+    installation's. API processes follow within seconds."""
+    given: dict[str, Any] = {
+        "task_post": task_post,
+        "live": live,
+        "tasks_ready": tasks_ready,
+        "task_get": task_get,
+        "models": models,
+        "live_at_once": live_at_once,
+    }
+    changes = {name: None if text == "default" else int(text) for name, text in given.items() if text is not None}
+
+    async def work(db: Database) -> dict[str, int]:
+        return await accounts.change_limits(db, login, changes)
+
+    own = with_database(work)
+    allowance = quiet_settings().allowance().with_own(own)
+    if json:
+        print_json({"login": login, "limits": allowance, "own": own})
+        return
+    rows = [
+        (name, getattr(allowance, name) or "without limit", "its own" if name in own else "the installation's")
+        for name in LIMIT_NAMES
+    ]
+    print_table(("limit", "calls a minute, or at once", "whose"), rows, right=("calls a minute, or at once",))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from restante.core.errors import OperatorError, Unauthorized
+from restante.core.errors import OK_CODE, OperatorError, Unauthorized
 from restante.web.api import FAMILY
 from restante.web.own import PREFIX
 
@@ -55,7 +55,7 @@ class Client:
 
     async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
         envelope = await self._send(method, f"{FAMILY}/{path}", body)
-        if not envelope.get("tasks"):
+        if not envelope.get("tasks") or envelope["status_code"] != OK_CODE:
             raise OperatorError(
                 f"{envelope.get('status_code')} {envelope.get('status_message')}",
                 "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD)."

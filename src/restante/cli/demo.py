@@ -64,6 +64,7 @@ def demo() -> None:
         workers=1,
         offline=True,
         provider="embedded",
+        rate_tasks_ready=0,  # the demonstration looks more often than a client should
         log_level="warning",
     )
     asyncio.run(_demo(own))

@@ -9,6 +9,8 @@
     │   ├── Unauthorized            40100
     │   ├── TaskFailed              40103
     │   ├── PaymentRequired         40200
+    │   ├── RateExceeded            40202
+    │   ├── TooManyAtOnce           40209
     │   ├── InsufficientFunds       40210
     │   ├── NotFound                40400
     │   ├── TaskNotFound            40401
@@ -71,8 +73,10 @@ class OtherFunction(Refusal):
 
 
 class TooManyTasks(Refusal):
+    """`TooManyTasks("100")`: how many a POST may hold."""
+
     code = 40006
-    template = "You can set no more than 100 tasks at a time."
+    template = "You can set no more than {} tasks at a time."
 
 
 class Unauthorized(Refusal):
@@ -93,6 +97,20 @@ class TaskFailed(Refusal):
 class PaymentRequired(Refusal):
     code = 40200
     template = "Payment Required."
+
+
+class RateExceeded(Refusal):
+    """`RateExceeded("20 >= 20")`: calls of this minute, and the limit (contract §12.6)."""
+
+    code = 40202
+    template = "The rates limit per minute has been exceeded: {}."
+
+
+class TooManyAtOnce(Refusal):
+    """`TooManyAtOnce("30 >= 30")`: live tasks at work, and the limit. The original's words are unknown (§2.2)."""
+
+    code = 40209
+    template = "The limit of simultaneous queries has been exceeded: {}."
 
 
 class InsufficientFunds(Refusal):

@@ -32,6 +32,24 @@ BODY_BYTES: Final = 16 * 1024 * 1024  # contract §12.15
 # An oversized body is read to its end up to here, so that the client hears the answer instead of a reset.
 BODY_DRAIN_BYTES: Final = 64 * 1024 * 1024
 
+# RESTANTE_LIMITS=relaxed (contract §12.25), for those who only have themselves to protect from.
+TASKS_PER_POST_RELAXED: Final = 1_000
+PROMPT_CHARS_RELAXED: Final = 100_000  # of the prompt, the system message and each message of the chain
+POST_ITEMS_RELAXED_MAX: Final = 100_000  # ten times the tasks, ten times the rest
+POST_COMMAS_RELAXED_MAX: Final = 10_000_000
+
+# --- how often a client may call (contract §5.1, §12.6, §12.21) ---------------------------------------------
+RATE_TASK_POST: Final = 2_000  # calls a minute, as all rates here
+RATE_LIVE: Final = 2_000
+RATE_TASKS_READY: Final = 20
+RATE_MAX: Final = 1_000_000_000  # of a limit that is set; fits the counter's 32 bits together with a block
+LIVE_AT_ONCE: Final = 30  # live tasks at work of an account
+RATE_SINGLE_MAX: Final = 20  # limits up to this are counted call by call in the database, exactly
+RATE_BLOCKS: Final = 50  # larger ones in blocks of a fiftieth: a process may leave one unused at the minute's end
+RATE_WINDOWS_REMEMBERED: Final = 20_000  # in one process; a forgotten one costs the rest of its block
+IDEMPOTENCY_KEY_CHARS: Final = 255  # contract §12.24
+IDEMPOTENCY_HOURS: Final = 24.0
+
 # --- what a client gets back ---------------------------------------------------------------------------
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
@@ -78,6 +96,7 @@ READY_EXPIRED_BATCH: Final = 10_000
 RESULT_DAYS: Final = 34  # answers and requests: 30 days from completion (contract §5.3), which is within 3 of posting
 TASK_DAYS: Final = 186  # tasks: six months (contract §5.3, id_list)
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
+SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
 CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included

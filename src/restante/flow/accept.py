@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -15,6 +15,8 @@ from restante.core.task import Function, Model, mint_id
 from restante.store import queue, tasks
 from restante.store.database import Conflict, Database, DatabaseLost, Session
 from restante.store.tasks import Order
+
+Also = Callable[[Session, datetime, Sequence[str], int], Awaitable[None]]
 
 log = logging.getLogger("restante.accept")
 
@@ -62,8 +64,11 @@ class Acceptor:
         self._clock = clock
         self._lanes: dict[str, int] = {}
 
-    async def accept(self, account_id: int, judged: Sequence[Judged]) -> tuple[list[str], int]:
+    async def accept(
+        self, account_id: int, judged: Sequence[Judged], also: Also | None = None
+    ) -> tuple[list[str], int]:
         """Ids for all of them, and how many of these, from the first on, the balance covered: those are accepted.
+        `also` joins their transaction: it gets that, its time, the ids and the number, and what it raises undoes all.
 
         Raises DatabaseLost; then whether they were accepted is not known.
         """
@@ -76,7 +81,7 @@ class Acceptor:
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)
             ]
             try:
-                covered = await self._db.settled(lambda: tasks.accept(self._db, account_id, now, orders), now.date())  # noqa: B023
+                covered = await self._db.settled(lambda: self._take(account_id, now, orders, also), now.date())  # noqa: B023
             except Conflict:  # an id of 48 random bits met its twin: mint anew, once
                 if last:
                     raise
@@ -85,6 +90,14 @@ class Acceptor:
                 self._waker.nudge()
             return ids, covered
         raise AssertionError("unreachable")
+
+    async def _take(self, account_id: int, now: datetime, orders: Sequence[Order], also: Also | None) -> int:
+        if also is None:
+            return await tasks.accept(self._db, account_id, now, orders)
+        async with self._db.transaction() as tx:
+            covered = await tasks.accept(tx, account_id, now, orders) if orders else 0
+            await also(tx, now, [order.id for order in orders], covered)
+        return covered
 
     async def _lane(self, model: str) -> int:
         number = self._lanes.get(model)

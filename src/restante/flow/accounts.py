@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -101,6 +101,17 @@ async def change_password(db: Database, login: str, password: str | None = None)
     if not await accounts.set_digest(db, login, digest(password, await pepper(db))):
         raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
     return password
+
+
+async def change_limits(db: Database, login: str, changes: Mapping[str, int | None]) -> dict[str, int]:
+    """Change an account's own limits by name (core/allowance.py); None: the installation's again. Returns its own.
+
+    API processes follow within CREDENTIALS_SECONDS. Raises OperatorError for an unknown login.
+    """
+    own = await accounts.set_limits(db, login, changes)
+    if own is None:
+        raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    return own
 
 
 async def top_up(db: Database, login: str, amount: Nano, now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Housekeeping that time asks for: ending leases of the dead, waking the parked, making days ahead."""
+"""Housekeeping that time asks for: ending leases of the dead, waking the parked, making days ahead, forgetting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PRO
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import deliveries, queue, tasks
+from restante.store import deliveries, queue, rates, tasks
+from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
 
 log = logging.getLogger("restante.expire")
@@ -47,6 +48,16 @@ async def keep_retention(
                 log.info("dropped %s: its time is over", name)
 
     await _every(RETENTION_SECONDS, db, look)
+
+
+async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
+    """Forget rate windows that are over and idempotency keys that expired, until cancelled."""
+
+    async def sweep() -> None:
+        await rates.forget(db)
+        await idempotency_store.forget(db, clock() - idempotency)
+
+    await _every(HOUSEKEEPING_SECONDS, db, sweep)
 
 
 async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[], None]) -> None:

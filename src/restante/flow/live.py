@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from restante.core.answer import Answer
-from restante.core.errors import InsufficientFunds, InternalError, LiveTimeout, ProviderFailed, Refusal
+from restante.core.errors import (
+    InsufficientFunds,
+    InternalError,
+    LiveTimeout,
+    ProviderFailed,
+    Refusal,
+    TooManyAtOnce,
+)
 from restante.core.limits import LIVE_SECONDS
 from restante.core.pricing import LIVE_FEE, LIVE_HOLD
 from restante.core.task import Function, Model, Prompt, mint_id
@@ -19,6 +26,7 @@ from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue
 from restante.store.database import Database, DatabaseLost
+from restante.store.queue import LiveOrder
 
 log = logging.getLogger("restante.live")
 
@@ -41,18 +49,21 @@ class Live:
         self._settler = settler
         self._clock = clock
         self._seconds = seconds
-        self._holds: Group[tuple[str, int], tuple[int, datetime] | None] = Group(self._hold)
+        self._holds: Group[LiveOrder, tuple[int, datetime] | Refusal] = Group(self._hold)
 
-    async def ask(self, account_id: int, model: Model, prompt: Prompt) -> tuple[str, Answer | Refusal, int]:
-        """The task's id, the answer or why there is none, and the charge in nano-dollars."""
+    async def ask(
+        self, account_id: int, model: Model, prompt: Prompt, at_once: int = 0
+    ) -> tuple[str, Answer | Refusal, int]:
+        """The task's id, the answer or why there is none, and the charge in nano-dollars. `at_once`: how many live
+        tasks the account may have at work in all API processes (§12.21), 0: without limit."""
         task_id = mint_id(self._clock(), account_id, Function.LIVE, secrets.randbits(48))
         try:
-            held = await self._holds.submit((task_id, account_id))
+            held = await self._holds.submit(LiveOrder(task_id, account_id, int(LIVE_HOLD), at_once))
         except DatabaseLost as error:
             log.error("live task %s was not held: %s", task_id, error)
             return task_id, InternalError(), 0
-        if held is None:
-            return task_id, InsufficientFunds(), 0
+        if isinstance(held, Refusal):
+            return task_id, held, 0
         token, now = held
         # From here on the hold must be resolved even if the client hangs up and this coroutine is cancelled.
         asking = asyncio.create_task(self._ask_and_settle(task_id, token, now, model, prompt))
@@ -89,18 +100,23 @@ class Live:
             return InternalError()
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
-    async def _hold(self, group: Sequence[tuple[str, int]]) -> Sequence[tuple[int, datetime] | None]:
+    async def _hold(self, group: Sequence[LiveOrder]) -> Sequence[tuple[int, datetime] | Refusal]:
         now = self._clock()
-        wanted = [(task_id, account_id, int(LIVE_HOLD)) for task_id, account_id in group]
         async with self._lease.claiming:
             token = self._lease.token
             try:
-                covered = await self._db.settled(lambda: queue.hold_live(self._db, token, now, wanted), now.date())
+                found = await self._db.settled(lambda: queue.hold_live(self._db, token, now, group), now.date())
             except DatabaseLost:
                 self._lease.doubt()
                 raise
-            for task_id in covered or ():
+            for task_id in found.held if found else ():
                 self._lease.hold(token, task_id)
-        if covered is None:
+        if found is None:
             raise DatabaseLost("this process's lease ended; a new one is being made")
-        return [(token, now) if task_id in covered else None for task_id, _ in group]
+
+        def fate(one: LiveOrder) -> tuple[int, datetime] | Refusal:
+            if one.id in found.held:
+                return token, now
+            return TooManyAtOnce(f"{one.at_once} >= {one.at_once}") if one.id in found.crowded else InsufficientFunds()
+
+        return [fate(one) for one in group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -10,11 +11,13 @@ from restante.store.database import Session
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What authentication needs: the digest of the password, never the password."""
+    """What authentication needs: the digest of the password, never the password. `limits`: the account's own, by name
+    (core/allowance.py)."""
 
     account_id: int
     login: str
     digest: bytes
+    limits: dict[str, int] = {}
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -42,7 +45,7 @@ async def pepper(db: Session, fresh: bytes) -> bytes:
 async def credentials(db: Session, login: str) -> Credentials | None:
     """The account behind a login."""
     row = await db.row("find_account", login)
-    return None if row is None else Credentials(row["id"], row["login"], row["secret"])
+    return None if row is None else Credentials(row["id"], row["login"], row["secret"], _limits(row["limits"]))
 
 
 async def read(db: Session, login: str) -> Account | None:
@@ -80,3 +83,13 @@ async def claim_operator(tx: Session, login: str) -> bool:
 async def set_digest(db: Session, login: str, digest: bytes) -> bool:
     """Change an account's password. False when there is no such account."""
     return await db.value("set_secret", login, digest) is not None
+
+
+async def set_limits(db: Session, login: str, changes: Mapping[str, int | None]) -> dict[str, int] | None:
+    """Change an account's own limits (None: the installation's again) and return all it has; None: no such account."""
+    text: str | None = await db.value("set_limits", login, msgspec.json.encode(changes).decode())
+    return None if text is None else _limits(text)
+
+
+def _limits(text: str) -> dict[str, int]:
+    return msgspec.json.decode(text, type=dict[str, int])

@@ -46,6 +46,22 @@ class Taken(msgspec.Struct, frozen=True):
     request: bytes | None
 
 
+class LiveOrder(msgspec.Struct, frozen=True):
+    """A live task on its way in. `at_once`: how many its account may have at work, 0: without limit."""
+
+    id: str
+    account_id: int
+    hold: int
+    at_once: int = 0
+
+
+class LiveHeld(msgspec.Struct, frozen=True):
+    """Ids of live tasks that are `held` now, and of those beyond what their account may have at work."""
+
+    held: set[str]
+    crowded: set[str]
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """A task's end. `charged` in nano-dollars; exactly one of `message` (a failure) and `result` (JSON array) is set,
     except for live tasks, whose answer is not stored. `owed`: the webhooks that its client waits for."""
@@ -95,15 +111,25 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
     ]
 
 
-async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[tuple[str, int, int]]) -> set[str] | None:
-    """Hold the money of live tasks given as (id, account, nano-dollars) and lease them; returns the ids covered.
+async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder]) -> LiveHeld | None:
+    """Hold the money of live tasks and lease them.
 
     None: the token's lease has ended, so nothing was held.
     """
-    ids, accounts, holds = ([item[part] for item in wanted] for part in range(3))
-    row = await db.row("hold_live", token, now.date(), now, ids, accounts, holds, GEMINI, Function.LIVE)
+    row = await db.row(
+        "hold_live",
+        token,
+        now.date(),
+        now,
+        [one.id for one in wanted],
+        [one.account_id for one in wanted],
+        [one.hold for one in wanted],
+        GEMINI,
+        Function.LIVE,
+        [one.at_once for one in wanted],
+    )
     assert row is not None
-    return {str(task_id) for task_id in row["ids"]} if row["alive"] else None
+    return LiveHeld(set(map(str, row["ids"])), set(map(str, row["crowded"]))) if row["alive"] else None
 
 
 async def settle(db: Session, token: int, day: date, now: datetime, group: Sequence[Settlement]) -> set[str]:

@@ -17,23 +17,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from restante.core.allowance import Endpoint
 from restante.core.answer import Answer
 from restante.core.errors import (
     CREATED_CODE,
     CREATED_MESSAGE,
     InsufficientFunds,
     InternalError,
+    InvalidBody,
     InvalidPath,
     NotFound,
     Refusal,
     TooManyLiveTasks,
     TooManyTasks,
 )
-from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, TASKS_PER_POST
+from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, IDEMPOTENCY_KEY_CHARS
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, mint_id, read_prompt
 from restante.flow.accept import Acceptor, Judged
 from restante.flow.collect import Collector
+from restante.flow.idempotency import Key, Once, key_of
 from restante.flow.live import Live
 from restante.providers.registry import Catalogue
 from restante.store.database import DatabaseLost
@@ -41,6 +44,7 @@ from restante.web import body, judge, wire
 from restante.web.auth import BasicAuth, Passwords
 from restante.web.formats import Formats
 from restante.web.judge import Judge, Verdict
+from restante.web.rate_limit import RateLimits
 
 log = logging.getLogger("restante.api")
 
@@ -54,30 +58,44 @@ class Api:
     def __init__(
         self,
         acceptor: Acceptor,
+        once: Once,
         collector: Collector,
         live: Live,
         catalogue: Catalogue,
         judge: Judge,
+        rates: RateLimits,
         clock: Callable[[], datetime],
         body_bytes: int = BODY_BYTES,
     ) -> None:
         self._acceptor = acceptor
+        self._once = once
         self._collector = collector
         self._live = live
         self._catalogue = catalogue
         self._judge = judge
+        self._rates = rates
         self._clock = clock
         self._body_bytes = body_bytes
 
     def routes(self) -> list[Route]:
         """The family's five paths."""
         return [
-            _route("POST", "task_post", self.task_post),
-            _route("GET", "tasks_ready", self.tasks_ready),
-            _route("GET", "task_get/{task_id}", self.task_get),
-            _route("POST", "live", self.live),
-            _route("GET", "models", self.models),
+            self._route("POST", "task_post", self.task_post),
+            self._route("GET", "tasks_ready", self.tasks_ready),
+            self._route("GET", "task_get", self.task_get, "/{task_id}"),
+            self._route("POST", "live", self.live),
+            self._route("GET", "models", self.models),
         ]
+
+    def _route(
+        self, method: str, name: Endpoint, answer: Callable[[Request], Awaitable[Response]], rest: str = ""
+    ) -> Route:
+        """A path that knows this one method (not HEAD either, which would take an answer off tasks_ready unread), with
+        its rate before it."""
+        route = Route(f"{FAMILY}/{name}{rest}", answer)
+        route.methods = {method}
+        route.app = self._rates.before(name, route.app)
+        return route
 
     async def task_post(self, request: Request) -> Response:
         """§3.1: up to 100 tasks, each judged alone; those beyond are answered 40006."""
@@ -85,11 +103,35 @@ class Api:
         account_id = _account(request)
         path = _path(request)
         sent = await body.read(request, self._body_bytes)
-        verdicts = sent if isinstance(sent, Refusal) else self._judge_all(sent)
+        key = sent if isinstance(sent, Refusal) else _idempotency_key(request, account_id, sent)
+        first = await self._once.first_answer(key) if isinstance(key, Key) else key
+        if isinstance(first, bytes):
+            return _json(first)
+        verdicts = sent if isinstance(sent, Refusal) else first or self._judge_all(sent)
         if isinstance(verdicts, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
-        ids, covered = await self._acceptor.accept(account_id, good) if good else ([], 0)
+
+        def answer(ids: Sequence[str], covered: int) -> bytes:
+            return self._accepted(account_id, path, verdicts, ids, covered, started)
+
+        if not isinstance(key, Key):
+            return _json(answer(*(await self._acceptor.accept(account_id, good) if good else ([], 0))))
+        answered = await self._once.accept(key, good, answer)
+        if isinstance(answered, Refusal):
+            return self._refused(account_id, Function.TASK_POST, path, answered, started)
+        return _json(answered)
+
+    def _accepted(
+        self,
+        account_id: int,
+        path: Sequence[str],
+        verdicts: Sequence[Verdict],
+        ids: Sequence[str],
+        covered: int,
+        started: float,
+    ) -> bytes:
+        """task_post's answer: `ids` are of the good tasks, of which the first so many are covered."""
         elapsed = time.perf_counter() - started
         accepted = iter(zip(ids, (position < covered for position in range(len(ids))), strict=True))
         entries = []
@@ -101,7 +143,7 @@ class Api:
             else:
                 refusal = refusal or InsufficientFunds()
                 entries.append(wire.entry(task_id, path, refusal=refusal, request=one.request))
-        return _answer(entries, started, cost=covered * STANDARD_HOLD)
+        return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=covered * STANDARD_HOLD)
 
     async def live(self, request: Request) -> Response:
         """§3.4: one task, answered in this call."""
@@ -109,7 +151,7 @@ class Api:
         account_id = _account(request)
         path = _path(request)
         sent = await body.read(request, self._body_bytes)
-        tasks = sent if isinstance(sent, Refusal) else judge.split(sent)
+        tasks = sent if isinstance(sent, Refusal) else judge.split(sent, self._judge.form)
         if not isinstance(tasks, Refusal) and len(tasks) > 1:
             tasks = TooManyLiveTasks()
         verdict = tasks if isinstance(tasks, Refusal) else self._judge.judge(tasks[0], live=True)
@@ -118,7 +160,8 @@ class Api:
         if verdict.model is None:
             task_id = self._mint(account_id, Function.LIVE)
             return _answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
-        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request))
+        at_once: int = request.scope["allowance"].live_at_once
+        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request), at_once)
         elapsed = time.perf_counter() - started
         if isinstance(outcome, Answer):
             result = wire.answer_result(outcome, self._clock())
@@ -150,12 +193,16 @@ class Api:
         return _answer([entry], started)
 
     def _judge_all(self, body: bytes) -> Sequence[Verdict] | Refusal:
-        tasks = judge.split(body)
+        form = self._judge.form
+        tasks = judge.split(body, form)
         if isinstance(tasks, Refusal):
             return tasks
         verdicts = []
         for number, raw in enumerate(tasks):
-            verdict = self._judge.judge(raw) if number < TASKS_PER_POST else self._judge.surplus(raw, TooManyTasks())
+            if number < form.tasks:
+                verdict = self._judge.judge(raw)
+            else:
+                verdict = self._judge.surplus(raw, TooManyTasks(str(form.tasks)))
             if isinstance(verdict, Refusal):
                 return verdict
             verdicts.append(verdict)
@@ -181,11 +228,13 @@ class Api:
         return mint_id(self._clock(), account_id, function, secrets.randbits(48))
 
 
-def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    """A path that knows this one method: not HEAD either, which would take an answer off tasks_ready unread."""
-    route = Route(f"{FAMILY}/{path}", endpoint)
-    route.methods = {method}
-    return route
+def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | InvalidBody | None:
+    """The POST's Idempotency-Key, if it has one; one that cannot be used is refused rather than not honoured."""
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isprintable()
+    return key_of(account_id, text, body) if usable else InvalidBody()
 
 
 def _account(request: Request) -> int:

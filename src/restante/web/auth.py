@@ -9,9 +9,11 @@ import time
 from collections import OrderedDict
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.credentials import matches
 from restante.core.errors import InternalError
 from restante.core.limits import AUTHORIZATION_BYTES, CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
@@ -30,16 +32,24 @@ _JSON_401: Final = Response(UNAUTHORIZED_BODY, 401, _CHALLENGE, media_type="appl
 _JSON_500: Final = Response(refused_call(InternalError()), 500, media_type="application/json")
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls, and how much they may."""
+
+    account_id: int
+    allowance: Allowance
+
+
 class Passwords:
     """Checks logins and passwords against the database, through a bounded memory of a few seconds."""
 
-    def __init__(self, db: Database, pepper: bytes) -> None:
+    def __init__(self, db: Database, pepper: bytes, allowance: Allowance = UNLIMITED) -> None:
         self._db = db
+        self._allowance = allowance
         self._pepper = pepper
         self._known: OrderedDict[str, tuple[float, Credentials | None]] = OrderedDict()
 
-    async def check(self, header: str) -> int | None:
-        """The account that an Authorization header proves, or None. Raises DatabaseLost."""
+    async def check(self, header: str) -> Caller | None:
+        """Who an Authorization header proves to be calling, or None. Raises DatabaseLost."""
         if len(header) > AUTHORIZATION_BYTES:
             return None
         scheme, _, encoded = header.partition(" ")
@@ -52,7 +62,13 @@ class Passwords:
         found = await self._find(login)
         # An unknown login costs the same comparison: no timing tells which logins exist.
         right = matches(password, self._pepper, (found or _NOBODY).digest)
-        return found.account_id if found is not None and right else None
+        return self._caller(found) if found is not None and right else None
+
+    def _caller(self, found: Credentials) -> Caller:
+        """An installation without limits (RESTANTE_LIMITS=relaxed, §12.25) knows none of an account's own either."""
+        if not found.limits or self._allowance == UNLIMITED:
+            return Caller(found.account_id, self._allowance)
+        return Caller(found.account_id, self._allowance.with_own(found.limits))
 
     async def _find(self, login: str) -> Credentials | None:
         now = time.monotonic()
@@ -68,7 +84,8 @@ class Passwords:
 
 
 class BasicAuth:
-    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, or answers the 401 body."""
+    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]` and `scope["allowance"]`, or answers the 401
+    body."""
 
     def __init__(self, app: ASGIApp, passwords: Passwords) -> None:
         self._app = app
@@ -80,13 +97,13 @@ class BasicAuth:
             return
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
-            account_id = await self._passwords.check(header.decode("latin-1"))
+            caller = await self._passwords.check(header.decode("latin-1"))
         except DatabaseLost as error:
             log.error("%s: 50000, nobody can be authenticated: %s", scope["path"], error)
             await _JSON_500(scope, receive, send)
             return
-        if account_id is None:
+        if caller is None:
             await _JSON_401(scope, receive, send)
             return
-        scope["account_id"] = account_id
+        scope["account_id"], scope["allowance"] = caller.account_id, caller.allowance
         await self._app(scope, receive, send)

@@ -38,10 +38,35 @@ class PostedTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     web_search: bool | None = None
     use_reasoning: bool | None = None
     system_message: Annotated[str, Meta(max_length=limits.SYSTEM_MESSAGE_CHARS)] | None = None
-    message_chain: Annotated[list[ChainMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
+    message_chain: Annotated[Sequence[ChainMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
     tag: Annotated[str, Meta(max_length=limits.TAG_CHARS)] | None = None
     postback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
     pingback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
+
+
+class RelaxedMessage(ChainMessage, frozen=True, forbid_unknown_fields=True):
+    """A message of the chain under RESTANTE_LIMITS=relaxed."""
+
+    message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED)]
+
+
+class RelaxedTask(PostedTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task under RESTANTE_LIMITS=relaxed (§12.25): the same format and order, but for the bounds named here."""
+
+    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS_RELAXED)] | None = None
+    system_message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED)] | None = None
+    message_chain: Annotated[Sequence[RelaxedMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
+
+
+class Format:
+    """The bounds of a POST, and what reads its tasks."""
+
+    def __init__(self, task: type[PostedTask], *, tasks: int, items: int, commas: int) -> None:
+        self.task = task
+        self.tasks, self.items, self.commas = tasks, items, commas
+        self.whole = msgspec.json.Decoder(task)
+        fields: dict[str, Any] = get_type_hints(task, include_extras=True)
+        self.field = {name: msgspec.json.Decoder(kind) for name, kind in fields.items()}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -53,7 +78,17 @@ class Verdict(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-_FIELDS: Final[dict[str, Any]] = get_type_hints(PostedTask, include_extras=True)
+DOCUMENTED: Final = Format(
+    PostedTask, tasks=limits.TASKS_PER_POST, items=limits.POST_ITEMS_MAX, commas=limits.POST_COMMAS_MAX
+)
+RELAXED: Final = Format(
+    RelaxedTask,
+    tasks=limits.TASKS_PER_POST_RELAXED,
+    items=limits.POST_ITEMS_RELAXED_MAX,
+    commas=limits.POST_COMMAS_RELAXED_MAX,
+)
+
+_FIELDS: Final = tuple(DOCUMENTED.field)
 _SISTER_FIELDS: Final = frozenset({"force_web_search", "web_search_country_iso_code", "web_search_city"})  # §8
 _WEBHOOKS: Final = ("postback_url", "pingback_url")
 _OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
@@ -61,25 +96,23 @@ _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _NOTHING: Final = b"{}"
 
-_typed = msgspec.json.Decoder(PostedTask)
-_typed_field: Final = {name: msgspec.json.Decoder(kind) for name, kind in _FIELDS.items()}
 _split = msgspec.json.Decoder(list[msgspec.Raw])
 _untyped = msgspec.json.Decoder()
 _by_field = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def split(body: bytes) -> Sequence[msgspec.Raw] | Refusal:
+def split(body: bytes, form: Format = DOCUMENTED) -> Sequence[msgspec.Raw] | Refusal:
     """The tasks of a POST, or why there are none: 40502 for nothing, 40503 for what is no JSON array (§12.5)."""
     body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body.strip():
         return EmptyBody()
-    if body.count(b",") > limits.POST_COMMAS_MAX:
+    if body.count(b",") > form.commas:
         return InvalidBody()
     try:
         items = _split.decode(body)
     except _MALFORMED:
         return InvalidBody()
-    if len(items) > limits.POST_ITEMS_MAX:
+    if len(items) > form.items:
         return InvalidBody()
     return items or EmptyBody()
 
@@ -88,7 +121,15 @@ class Judge:
     """Judges tasks against the models on offer. `ignore_unknown`: drop unknown fields instead of refusing (§12.9).
     `allow`: the private addresses that webhooks may name (§12.20)."""
 
-    def __init__(self, find_model: FindModel, *, ignore_unknown: bool = False, allow: AllowList | None = None) -> None:
+    def __init__(
+        self,
+        find_model: FindModel,
+        form: Format = DOCUMENTED,
+        *,
+        ignore_unknown: bool = False,
+        allow: AllowList | None = None,
+    ) -> None:
+        self.form = form
         self._find_model = find_model
         self._allow = allow or AllowList()
         self._ignore_unknown = ignore_unknown
@@ -97,7 +138,7 @@ class Judge:
         """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27)."""
         text = bytes(raw)
         try:
-            task = _typed.decode(text)
+            task = self.form.whole.decode(text)
         except msgspec.ValidationError:
             return self._look_closer(text, live=live)
         except _MALFORMED:
@@ -107,7 +148,7 @@ class Judge:
         return self._verdict(_as_sent(text), task, frozenset(), live=live)
 
     def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
-        """A task beyond the hundredth: refused unjudged, echoed if it can be."""
+        """A task beyond those that a POST may hold: refused unjudged, echoed if it can be."""
         sent = _fields_sent(bytes(raw))
         if isinstance(sent, InvalidBody):
             return sent
@@ -121,9 +162,9 @@ class Judge:
             return Verdict(_NOTHING, refusal=InvalidBody())
         if self._ignore_unknown:
             sent = {name: raw for name, raw in sent.items() if name in _FIELDS}
-        values, faulty = _read_fields(sent)
+        values, faulty = _read_fields(sent, self.form)
         unknown = next((name for name in sent if name not in _FIELDS), None)
-        verdict = self._verdict(_echo(sent), PostedTask(**values), faulty, live=live)
+        verdict = self._verdict(_echo(sent), self.form.task(**values), faulty, live=live)
         if verdict.refusal is None and unknown is not None:
             refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(_printable(unknown))
             return Verdict(verdict.request, refusal=refusal)
@@ -186,12 +227,12 @@ def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
         return InvalidBody()
 
 
-def _read_fields(sent: dict[str, msgspec.Raw]) -> tuple[dict[str, Any], frozenset[str]]:
+def _read_fields(sent: dict[str, msgspec.Raw], form: Format) -> tuple[dict[str, Any], frozenset[str]]:
     """The acceptable values by field, and the names of the fields whose value is not. A whole `max_output_tokens`
     written as a float is rewritten in `sent` as the integer it is taken for (§12.10)."""
     values: dict[str, Any] = {}
     faulty: set[str] = set()
-    for name, decoder in _typed_field.items():
+    for name, decoder in form.field.items():
         if name not in sent:
             continue
         if name == "max_output_tokens" and (whole := _whole(sent[name])) is not None:

@@ -149,13 +149,16 @@ def entry(
     )
 
 
-def envelope(tasks: Sequence[TaskEntry], *, elapsed: float, cost: int = 0) -> bytes:
-    """An answered call: 20000, whatever became of its tasks. `cost` is the tasks' sum in nano-dollars."""
+def envelope(
+    tasks: Sequence[TaskEntry], *, elapsed: float, cost: int = 0, code: int = OK_CODE, message: str = OK_MESSAGE
+) -> bytes:
+    """An answered call: 20000, whatever became of its tasks, save when a rate was exceeded (contract §12.6). `cost` is
+    the tasks' sum in nano-dollars."""
     return msgspec.json.encode(
         Envelope(
             version=VERSION,
-            status_code=OK_CODE,
-            status_message=OK_MESSAGE,
+            status_code=code,
+            status_message=message,
             time=seconds(elapsed),
             cost=usd(cost),
             tasks_count=len(tasks),

@@ -1,2 +1,2 @@
 -- $1 login
-select id, login, secret from account where login = $1
+select id, login, secret, limits::text as limits from account where login = $1

@@ -1,16 +1,30 @@
 -- Hold the money of live tasks of several accounts and lease them to this process at once.
 -- $1 token  $2 day  $3 now  $4 ids  $5 accounts  $6 holds  $7 platform  $8 function
--- Returns whether the token's lease stands, and the ids that the balances cover, judged in the order given.
+-- $9 how many live tasks the account may have at work (0: without limit)
+-- Returns whether the token's lease stands, the ids beyond the accounts' limits, which hold nothing, and of the others
+-- the ids that the balances cover, judged in the order given. Live tasks at work are counted under the account's row
+-- lock with a snapshot of that moment (live_at_work), so that the count is exact over any number of processes.
 with item as materialized (
-    select * from unnest($4::uuid[], $5::int[], $6::bigint[]) with ordinality as u (id, account_id, held, ord)
+    select u.*, row_number() over (partition by u.account_id order by u.ord) as nth
+    from unnest($4::uuid[], $5::int[], $6::bigint[], $9::int[])
+        with ordinality as u (id, account_id, held, most, ord)
 ), me as materialized (
     select token from worker where token = $1 for key share
 ), payer as materialized (
     select id, balance, credit_limit from account where id = any ($5) order by id for no key update
+), busy as materialized (
+    select p.*, case when exists (select from item i where i.account_id = p.id and i.most > 0)
+        then live_at_work(p.id) else 0 end as at_work
+    from payer p
+), crowded as materialized (
+    select i.id from item i join busy b on b.id = i.account_id where i.most > 0 and b.at_work + i.nth > i.most
 ), covered as materialized (
     select x.id, x.account_id, x.held
-    from (select i.*, sum(i.held) over (partition by i.account_id order by i.ord) as running from item i) x
-    join payer p on p.id = x.account_id
+    from (
+        select i.*, sum(i.held) over (partition by i.account_id order by i.ord) as running
+        from item i where i.id not in (select id from crowded)
+    ) x
+    join busy p on p.id = x.account_id
     where (p.credit_limit is null or x.running <= p.balance + p.credit_limit) and exists (select from me)
 ), paid as (
     update account a set balance = a.balance - o.held, held = a.held + o.held
@@ -26,4 +40,4 @@ with item as materialized (
     insert into queue (id, day, account_id, lane, turn, state, held, posted_at, token, attempts)
     select id, $2, account_id, 0, 0, 2, held, $3, $1, 1 from covered
 )
-select exists (select from me) as alive, array (select id from covered) as ids
+select exists (select from me) as alive, array (select id from covered) as ids, array (select id from crowded) as crowded

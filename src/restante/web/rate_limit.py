@@ -1,0 +1,90 @@
+"""Rates at the door: judged after 401 and before the body is looked at (contract §12.27), told in headers (§1.3)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from restante.core.allowance import Allowance, Endpoint
+from restante.core.errors import RateExceeded
+from restante.core.limits import BODY_DRAIN_BYTES
+from restante.core.task import Function, mint_id
+from restante.flow.rates import Rates, Verdict
+from restante.web import wire
+
+# task_get has no function number of its own; the id of a refusal needs one all the same.
+_FUNCTIONS: Final[dict[Endpoint, Function]] = {
+    "task_post": Function.TASK_POST,
+    "live": Function.LIVE,
+    "tasks_ready": Function.TASKS_READY,
+    "task_get": Function.TASK_POST,
+    "models": Function.MODELS,
+}
+
+
+class RateLimits:
+    """Puts a rate before endpoints; where the account has no limit nothing is counted and no header is sent."""
+
+    def __init__(self, rates: Rates, clock: Callable[[], datetime]) -> None:
+        self._rates = rates
+        self._clock = clock
+
+    def before(self, endpoint: Endpoint, app: ASGIApp) -> ASGIApp:
+        """An endpoint's application with its rate before it."""
+
+        async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            allowance: Allowance = scope["allowance"]
+            limit = allowance.rate(endpoint)
+            if not limit:
+                await app(scope, receive, send)
+                return
+            started = time.perf_counter()
+            verdict = await self._rates.take(scope["account_id"], endpoint, limit)
+            told = _telling(verdict, send)
+            if verdict.allowed:
+                await app(scope, receive, told)
+            else:
+                await _drain(receive)
+                await self._refusal(scope, endpoint, limit, started)(scope, receive, told)
+
+        return limited
+
+    def _refusal(self, scope: Scope, endpoint: Endpoint, limit: int, started: float) -> Response:
+        """§12.6: HTTP 200, the code and message in the envelope and in its single task."""
+        refusal = RateExceeded(f"{limit} >= {limit}")
+        task_id = mint_id(self._clock(), scope["account_id"], _FUNCTIONS[endpoint], secrets.randbits(48))
+        entry = wire.entry(task_id, scope["path"].strip("/").split("/"), refusal=refusal)
+        elapsed = time.perf_counter() - started
+        body = wire.envelope([entry], elapsed=elapsed, code=refusal.code, message=refusal.message)
+        return Response(body, media_type="application/json")
+
+
+def _telling(verdict: Verdict, send: Send) -> Send:
+    """A `send` that adds the headers to whatever is answered."""
+    headers = [
+        (b"x-ratelimit-limit", b"%d" % verdict.limit),
+        (b"x-ratelimit-remaining", b"%d" % verdict.remaining),
+    ]
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *headers]
+        await send(message)
+
+    return told
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the body that nobody wants, so that a client that is still sending it hears the answer, not a reset."""
+    size = 0
+    while size <= BODY_DRAIN_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
