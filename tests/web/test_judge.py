@@ -332,11 +332,13 @@ def test_the_request_format_names_the_contracts_fields_in_its_order() -> None:
     assert [field.name for field in msgspec.structs.fields(judge.PostedTask)] == list(RULES)
 
 
-@pytest.mark.parametrize("depth", [900, 959, 960, 1_000, 100_000])
+@pytest.mark.parametrize("depth", [*range(880, 1_020), 100_000])
 def test_no_depth_of_nesting_breaks_the_judge(depth: int) -> None:
     raw = b'{"user_prompt":"hi","model_name":"gemini-2.5-flash","odd":' + b"[" * depth + b"]" * depth + b"}"
     verdict = Judge(lambda _: None).judge(msgspec.Raw(raw))
     assert isinstance(verdict, InvalidBody) or verdict.refusal is not None
+    surplus = Judge(lambda _: None).surplus(msgspec.Raw(raw), TooManyTasks())
+    assert isinstance(surplus, InvalidBody) or surplus.refusal is not None
 
 
 def test_a_post_of_countless_items_is_none() -> None:

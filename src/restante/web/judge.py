@@ -135,8 +135,22 @@ class Judge:
         self._ignore_unknown = ignore_unknown
 
     def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
-        """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27)."""
-        text = bytes(raw)
+        """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27), or
+        nested so deeply that the stack ends first; how deep that is depends on who calls, so it is caught here."""
+        try:
+            return self._judge(bytes(raw), live=live)
+        except RecursionError:
+            return InvalidBody()
+
+    def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
+        """A task beyond those that a POST may hold: refused unjudged, echoed if it can be."""
+        try:
+            sent = _fields_sent(bytes(raw))
+            return sent if isinstance(sent, InvalidBody) else Verdict(_echo(sent or {}), refusal=refusal)
+        except RecursionError:
+            return InvalidBody()
+
+    def _judge(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
         try:
             task = self.form.whole.decode(text)
         except msgspec.ValidationError:
@@ -146,13 +160,6 @@ class Judge:
         if b"\\u0000" in text:
             return self._look_closer(text, live=live)
         return self._verdict(_as_sent(text), task, frozenset(), live=live)
-
-    def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
-        """A task beyond those that a POST may hold: refused unjudged, echoed if it can be."""
-        sent = _fields_sent(bytes(raw))
-        if isinstance(sent, InvalidBody):
-            return sent
-        return Verdict(_echo(sent or {}), refusal=refusal)
 
     def _look_closer(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
         sent = _fields_sent(text)
@@ -221,7 +228,7 @@ def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
     try:
         text.decode()
         return {name: raw for name, raw in _by_field.decode(text).items() if bytes(raw) != b"null"}
-    except (msgspec.ValidationError, RecursionError):
+    except msgspec.ValidationError:
         return None
     except _MALFORMED:
         return InvalidBody()
