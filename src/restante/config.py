@@ -127,6 +127,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_tasks_ready: Annotated[Rate, Meta(description="Calls of tasks_ready.")] = limits.RATE_TASKS_READY
     rate_task_get: Annotated[Rate, Meta(description="Calls of task_get.")] = 0
     rate_models: Annotated[Rate, Meta(description="Calls of models.")] = 0
+    rate_user_data: Annotated[Rate, Meta(description="Calls of appendix/user_data.")] = limits.RATE_USER_DATA
+    rate_appendix_errors: Annotated[Rate, Meta(description="Calls of appendix/errors.")] = limits.RATE_APPENDIX
+    rate_status: Annotated[Rate, Meta(description="Calls of appendix/status.")] = limits.RATE_APPENDIX
+    rate_webhook_resend: Annotated[Rate, Meta(description="Calls of appendix/webhook_resend.")] = 0
+    rate_id_list: Annotated[Rate, Meta(description="Calls of ai_optimization/id_list.")] = limits.RATE_APPENDIX
+    rate_errors: Annotated[Rate, Meta(description="Calls of ai_optimization/errors.")] = limits.RATE_APPENDIX
     live_at_once: Annotated[
         Rate, Meta(description="Live tasks that an account may have at work at the same time; 0 is without limit.")
     ] = limits.LIVE_AT_ONCE
@@ -159,6 +165,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             tasks_ready=self.rate_tasks_ready,
             task_get=self.rate_task_get,
             models=self.rate_models,
+            user_data=self.rate_user_data,
+            appendix_errors=self.rate_appendix_errors,
+            status=self.rate_status,
+            webhook_resend=self.rate_webhook_resend,
+            id_list=self.rate_id_list,
+            errors=self.rate_errors,
             live_at_once=self.live_at_once,
         )
 

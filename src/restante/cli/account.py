@@ -148,6 +148,12 @@ def limit(
     tasks_ready: Limit = None,
     task_get: Limit = None,
     models: Limit = None,
+    user_data: Limit = None,
+    appendix_errors: Limit = None,
+    status: Limit = None,
+    webhook_resend: Limit = None,
+    id_list: Limit = None,
+    errors: Limit = None,
     live_at_once: AtOnce = None,
     json: Json = False,
 ) -> None:
@@ -159,6 +165,12 @@ def limit(
         "tasks_ready": tasks_ready,
         "task_get": task_get,
         "models": models,
+        "user_data": user_data,
+        "appendix_errors": appendix_errors,
+        "status": status,
+        "webhook_resend": webhook_resend,
+        "id_list": id_list,
+        "errors": errors,
         "live_at_once": live_at_once,
     }
     changes = {name: None if text == "default" else int(text) for name, text in given.items() if text is not None}

@@ -9,7 +9,19 @@ import msgspec
 
 from restante.core import limits
 
-Endpoint = Literal["task_post", "live", "tasks_ready", "task_get", "models"]
+Endpoint = Literal[
+    "task_post",
+    "live",
+    "tasks_ready",
+    "task_get",
+    "models",
+    "user_data",
+    "appendix_errors",
+    "status",
+    "webhook_resend",
+    "id_list",
+    "errors",
+]
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +32,12 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     tasks_ready: int = limits.RATE_TASKS_READY
     task_get: int = 0
     models: int = 0
+    user_data: int = limits.RATE_USER_DATA
+    appendix_errors: int = limits.RATE_APPENDIX
+    status: int = limits.RATE_APPENDIX
+    webhook_resend: int = 0
+    id_list: int = limits.RATE_APPENDIX
+    errors: int = limits.RATE_APPENDIX
     live_at_once: int = limits.LIVE_AT_ONCE
 
     def rate(self, endpoint: Endpoint) -> int:

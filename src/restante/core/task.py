@@ -13,8 +13,13 @@ from restante.core.limits import OUTPUT_TOKENS_DEFAULT, TEMPERATURE_DEFAULT, TOP
 
 
 class Function(IntEnum):
-    """The function part of an id (contract §5.4), four decimal digits."""
+    """The function part of an id (contract §5.4), four decimal digits. That of user_data is made up."""
 
+    APPENDIX_ERRORS = 161
+    USER_DATA = 180
+    ERRORS = 229
+    STATUS = 230
+    ID_LIST = 526
     LIVE = 612
     TASK_POST = 613
     TASKS_READY = 614

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -33,7 +32,7 @@ from restante.core.errors import (
 )
 from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, IDEMPOTENCY_KEY_CHARS
 from restante.core.pricing import STANDARD_HOLD
-from restante.core.task import Function, mint_id, read_prompt
+from restante.core.task import Function, read_prompt
 from restante.flow.accept import Acceptor, Judged
 from restante.flow.collect import Collector
 from restante.flow.idempotency import Key, Once, key_of
@@ -45,6 +44,7 @@ from restante.web.auth import BasicAuth, Passwords
 from restante.web.formats import Formats
 from restante.web.judge import Judge, Verdict
 from restante.web.rate_limit import RateLimits
+from restante.web.respond import account_of, allowance_of, answer, endpoint_route, json_text, mint, path_of
 
 log = logging.getLogger("restante.api")
 
@@ -88,39 +88,34 @@ class Api:
         ]
 
     def _route(
-        self, method: str, name: Endpoint, answer: Callable[[Request], Awaitable[Response]], rest: str = ""
+        self, method: str, name: Endpoint, endpoint: Callable[[Request], Awaitable[Response]], rest: str = ""
     ) -> Route:
-        """A path that knows this one method (not HEAD either, which would take an answer off tasks_ready unread), with
-        its rate before it."""
-        route = Route(f"{FAMILY}/{name}{rest}", answer)
-        route.methods = {method}
-        route.app = self._rates.before(name, route.app)
-        return route
+        return endpoint_route(self._rates, method, f"{FAMILY}/{name}{rest}", name, endpoint)
 
     async def task_post(self, request: Request) -> Response:
         """§3.1: up to 100 tasks, each judged alone; those beyond are answered 40006."""
         started = time.perf_counter()
-        account_id = _account(request)
-        path = _path(request)
+        account_id = account_of(request)
+        path = path_of(request)
         sent = await body.read(request, self._body_bytes)
         key = sent if isinstance(sent, Refusal) else _idempotency_key(request, account_id, sent)
         first = await self._once.first_answer(key) if isinstance(key, Key) else key
         if isinstance(first, bytes):
-            return _json(first)
+            return json_text(first)
         verdicts = sent if isinstance(sent, Refusal) else first or self._judge_all(sent)
         if isinstance(verdicts, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
 
-        def answer(ids: Sequence[str], covered: int) -> bytes:
+        def body_of(ids: Sequence[str], covered: int) -> bytes:
             return self._accepted(account_id, path, verdicts, ids, covered, started)
 
         if not isinstance(key, Key):
-            return _json(answer(*(await self._acceptor.accept(account_id, good) if good else ([], 0))))
-        answered = await self._once.accept(key, good, answer)
+            return json_text(body_of(*(await self._acceptor.accept(account_id, good) if good else ([], 0))))
+        answered = await self._once.accept(key, good, body_of)
         if isinstance(answered, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, answered, started)
-        return _json(answered)
+        return json_text(answered)
 
     def _accepted(
         self,
@@ -148,8 +143,8 @@ class Api:
     async def live(self, request: Request) -> Response:
         """§3.4: one task, answered in this call."""
         started = time.perf_counter()
-        account_id = _account(request)
-        path = _path(request)
+        account_id = account_of(request)
+        path = path_of(request)
         sent = await body.read(request, self._body_bytes)
         tasks = sent if isinstance(sent, Refusal) else judge.split(sent, self._judge.form)
         if not isinstance(tasks, Refusal) and len(tasks) > 1:
@@ -159,8 +154,8 @@ class Api:
             return self._refused(account_id, Function.LIVE, path, verdict, started)
         if verdict.model is None:
             task_id = self._mint(account_id, Function.LIVE)
-            return _answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
-        at_once: int = request.scope["allowance"].live_at_once
+            return answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
+        at_once = allowance_of(request).live_at_once
         task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request), at_once)
         elapsed = time.perf_counter() - started
         if isinstance(outcome, Answer):
@@ -170,12 +165,12 @@ class Api:
             )
         else:
             entry = wire.entry(task_id, path, elapsed=elapsed, refusal=outcome, request=verdict.request)
-        return _answer([entry], started, cost=cost)
+        return answer([entry], started, cost=cost)
 
     async def tasks_ready(self, request: Request) -> Response:
         """§3.2: finished tasks nobody fetched yet."""
         started = time.perf_counter()
-        listed = await self._collector.ready(_account(request))
+        listed = await self._collector.ready(account_of(request))
         return self._listing(request, Function.TASKS_READY, wire.ready_result(listed), len(listed), started)
 
     async def models(self, request: Request) -> Response:
@@ -188,9 +183,9 @@ class Api:
         """§3.3: one answer; fetching it takes the task off tasks_ready."""
         started = time.perf_counter()
         task_id = request.path_params["task_id"]
-        found = await self._collector.task_get(_account(request), task_id)
-        entry = wire.fetched_entry(task_id, found, _path(request), time.perf_counter() - started)
-        return _answer([entry], started)
+        found = await self._collector.task_get(account_of(request), task_id)
+        entry = wire.fetched_entry(task_id, found, path_of(request), time.perf_counter() - started)
+        return answer([entry], started)
 
     def _judge_all(self, body: bytes) -> Sequence[Verdict] | Refusal:
         form = self._judge.form
@@ -210,22 +205,22 @@ class Api:
 
     def _listing(self, request: Request, function: Function, result: bytes, count: int, started: float) -> Response:
         entry = wire.entry(
-            self._mint(_account(request), function),
-            _path(request),
+            self._mint(account_of(request), function),
+            path_of(request),
             elapsed=time.perf_counter() - started,
             result=result,
             result_count=count,
         )
-        return _answer([entry], started)
+        return answer([entry], started)
 
     def _refused(
         self, account_id: int, function: Function, path: Sequence[str], why: Refusal, started: float
     ) -> Response:
         """A whole call refused: one task that says why (contract §12.5)."""
-        return _answer([wire.entry(self._mint(account_id, function), path, refusal=why)], started)
+        return answer([wire.entry(self._mint(account_id, function), path, refusal=why)], started)
 
     def _mint(self, account_id: int, function: Function) -> str:
-        return mint_id(self._clock(), account_id, function, secrets.randbits(48))
+        return mint(self._clock(), account_id, function)
 
 
 def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | InvalidBody | None:
@@ -237,28 +232,10 @@ def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | In
     return key_of(account_id, text, body) if usable else InvalidBody()
 
 
-def _account(request: Request) -> int:
-    account_id: int = request.scope["account_id"]
-    return account_id
-
-
-def _path(request: Request) -> Sequence[str]:
-    path: str = request.scope["path"]  # decoded, so that task_get's path ends with the very id
-    return path.strip("/").split("/")
-
-
 def _created(task_id: str, path: Sequence[str], elapsed: float, request: bytes) -> wire.TaskEntry:
     return wire.entry(
         task_id, path, elapsed=elapsed, code=CREATED_CODE, message=CREATED_MESSAGE, cost=STANDARD_HOLD, request=request
     )
-
-
-def _answer(entries: Sequence[wire.TaskEntry], started: float, *, cost: int = 0) -> Response:
-    return _json(wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost))
-
-
-def _json(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type="application/json")
 
 
 def create_app(routes: Sequence[Route], passwords: Passwords, clock: Callable[[], datetime]) -> Starlette:
@@ -268,20 +245,20 @@ def create_app(routes: Sequence[Route], passwords: Passwords, clock: Callable[[]
         """§12.15: 40402 inside our APIs, with a task and no data; 40400 and HTTP 404 elsewhere."""
         path = request.scope["path"]
         if not any(path == ours or path.startswith(f"{ours}/") for ours in _OUR_APIS):
-            return _json(wire.refused_call(NotFound()), 404)
-        task_id = mint_id(clock(), _account(request), Function.TASK_POST, secrets.randbits(48))
-        entry = wire.entry(task_id, _path(request), refusal=InvalidPath())
-        return _answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
+            return json_text(wire.refused_call(NotFound()), 404)
+        task_id = mint(clock(), account_of(request), Function.TASK_POST)
+        entry = wire.entry(task_id, path_of(request), refusal=InvalidPath())
+        return answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
 
     async def no_database(request: Request, error: Exception) -> Response:
         log.error("%s %s: 50000, %s", request.method, request.url.path, error)
-        return _json(wire.refused_call(InternalError()), 500)
+        return json_text(wire.refused_call(InternalError()), 500)
 
     async def gone(request: Request, _: Exception) -> Response:
         return Response()  # nobody reads it
 
     async def broken(request: Request, error: Exception) -> Response:
-        return _json(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
+        return json_text(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
 
     app = Starlette(
         routes=routes,

@@ -36,6 +36,7 @@ class Caller(msgspec.Struct, frozen=True):
     """Who calls, and how much they may."""
 
     account_id: int
+    login: str
     allowance: Allowance
 
 
@@ -67,8 +68,8 @@ class Passwords:
     def _caller(self, found: Credentials) -> Caller:
         """An installation without limits (RESTANTE_LIMITS=relaxed, §12.25) knows none of an account's own either."""
         if not found.limits or self._allowance == UNLIMITED:
-            return Caller(found.account_id, self._allowance)
-        return Caller(found.account_id, self._allowance.with_own(found.limits))
+            return Caller(found.account_id, found.login, self._allowance)
+        return Caller(found.account_id, found.login, self._allowance.with_own(found.limits))
 
     async def _find(self, login: str) -> Credentials | None:
         now = time.monotonic()
@@ -84,8 +85,8 @@ class Passwords:
 
 
 class BasicAuth:
-    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]` and `scope["allowance"]`, or answers the 401
-    body."""
+    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, `scope["login"]` and `scope["allowance"]`,
+    or answers the 401 body."""
 
     def __init__(self, app: ASGIApp, passwords: Passwords) -> None:
         self._app = app
@@ -105,5 +106,5 @@ class BasicAuth:
         if caller is None:
             await _JSON_401(scope, receive, send)
             return
-        scope["account_id"], scope["allowance"] = caller.account_id, caller.allowance
+        scope["account_id"], scope["login"], scope["allowance"] = caller.account_id, caller.login, caller.allowance
         await self._app(scope, receive, send)

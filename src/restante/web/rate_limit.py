@@ -18,13 +18,19 @@ from restante.core.task import Function, mint_id
 from restante.flow.rates import Rates, Verdict
 from restante.web import wire
 
-# task_get has no function number of its own; the id of a refusal needs one all the same.
+# task_get and webhook_resend have no function number of their own; the id of a refusal needs one all the same.
 _FUNCTIONS: Final[dict[Endpoint, Function]] = {
     "task_post": Function.TASK_POST,
     "live": Function.LIVE,
     "tasks_ready": Function.TASKS_READY,
     "task_get": Function.TASK_POST,
     "models": Function.MODELS,
+    "user_data": Function.USER_DATA,
+    "appendix_errors": Function.APPENDIX_ERRORS,
+    "status": Function.STATUS,
+    "webhook_resend": Function.TASK_POST,
+    "id_list": Function.ID_LIST,
+    "errors": Function.ERRORS,
 }
 
 

@@ -25,8 +25,8 @@ FUNCTION: Final = "llm_responses"
 PLATFORM: Final = "gemini"
 FAMILY_PATH: Final = ("v3", API, PLATFORM, FUNCTION)
 
-_DATA: Final = msgspec.json.encode({"api": API, "function": FUNCTION, "se": PLATFORM})
-_OPENED_DATA: Final = _DATA[:-1]
+#: What `data` begins with: for this family all of it (contract §1.1), for the appendix without `se`.
+LLM_RESPONSES: Final = msgspec.json.encode({"api": API, "function": FUNCTION, "se": PLATFORM})
 _NOTHING: Final = b"{}"
 
 #: The body of a 401, byte for byte as the original serves it: no version, escaped slashes (contract §2.1).
@@ -113,11 +113,11 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} +00:00"
 
 
-def data(request: bytes | None) -> msgspec.Raw:
-    """The echo: `api`, `function`, `se`, then just what the client sent, as JSON."""
+def data(request: bytes | None, origin: bytes = LLM_RESPONSES) -> msgspec.Raw:
+    """The echo: `origin` (`api`, `function`, `se`), then just what the client sent, as JSON."""
     if request is None or request == _NOTHING:
-        return msgspec.Raw(_DATA)
-    return msgspec.Raw(b"%b,%b" % (_OPENED_DATA, request[1:]))
+        return msgspec.Raw(origin)
+    return msgspec.Raw(b"%b,%b" % (origin[:-1], request[1:]))
 
 
 def entry(
@@ -130,6 +130,7 @@ def entry(
     message: str = OK_MESSAGE,
     cost: int = 0,
     request: bytes | None = None,
+    origin: bytes = LLM_RESPONSES,
     result: bytes | None = None,
     result_count: int = 0,
 ) -> TaskEntry:
@@ -144,7 +145,7 @@ def entry(
         cost=usd(cost),
         result_count=result_count,
         path=path,
-        data=data(request),
+        data=data(request, origin),
         result=None if result is None else msgspec.Raw(result),
     )
 

@@ -1,0 +1,67 @@
+"""What the endpoints share: who calls, the path as the envelope shows it, and answering (contract §1.1)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restante.core.allowance import Allowance, Endpoint
+from restante.core.task import Function, mint_id
+from restante.web import wire
+from restante.web.rate_limit import RateLimits
+
+
+def account_of(request: Request) -> int:
+    """The number of the account that calls."""
+    account_id: int = request.scope["account_id"]
+    return account_id
+
+
+def login_of(request: Request) -> str:
+    """The login of the account that calls."""
+    login: str = request.scope["login"]
+    return login
+
+
+def allowance_of(request: Request) -> Allowance:
+    """How much the account may call."""
+    allowance: Allowance = request.scope["allowance"]
+    return allowance
+
+
+def path_of(request: Request) -> Sequence[str]:
+    """The call's path, decoded, so that task_get's path ends with the very id."""
+    path: str = request.scope["path"]
+    return path.strip("/").split("/")
+
+
+def mint(now: datetime, account_id: int, function: Function) -> str:
+    """An id for a call or a refused task."""
+    return mint_id(now, account_id, function, secrets.randbits(48))
+
+
+def answer(entries: Sequence[wire.TaskEntry], started: float, *, cost: int = 0) -> Response:
+    """The envelope of these tasks; `started` by time.perf_counter, `cost` in nano-dollars."""
+    return json_text(wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost))
+
+
+def json_text(body: bytes, status: int = 200) -> Response:
+    """A JSON text as it is."""
+    return Response(body, status, media_type="application/json")
+
+
+def endpoint_route(
+    rates: RateLimits, method: str, path: str, name: Endpoint, endpoint: Callable[[Request], Awaitable[Response]]
+) -> Route:
+    """A path that knows this one method (not HEAD either, which would take an answer off tasks_ready unread), with its
+    rate before it."""
+    route = Route(path, endpoint)
+    route.methods = {method}
+    route.app = rates.before(name, route.app)
+    return route
