@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from standardwebhooks import Webhook
 
 from tests.chaos.processes import House, eventually, house, kill, workers
@@ -64,6 +65,15 @@ def verified(hit: dict[str, Any], secret: str) -> Any:
     return msgspec.json.decode(plain) if plain else None
 
 
+@pytest.mark.contract(
+    "4 pingback",
+    "4 postback",
+    "4 body shape",
+    "4 both URLs set",
+    "4 substitution",
+    "4 signature / secret",
+    "12.18 signature",
+)
 def test_every_webhook_arrives_inflates_parses_and_verifies(tmp_path: Path) -> None:
     with client(tmp_path) as receiver, house(tmp_path, WEBHOOK_ALLOW="127.0.0.1") as home:
         home.up()
@@ -88,6 +98,7 @@ def test_every_webhook_arrives_inflates_parses_and_verifies(tmp_path: Path) -> N
         home.audit()
 
 
+@pytest.mark.contract("12.28 webhook-id")
 def test_kill_9_between_attempts_and_in_the_middle_of_them_goes_on(tmp_path: Path) -> None:
     with client(tmp_path) as receiver, house(tmp_path, WEBHOOK_ALLOW="127.0.0.1", LEASE_SECONDS="2") as home:
         receiver.answers(500)

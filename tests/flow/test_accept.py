@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from restante.core.money import parse_usd
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Model
@@ -26,6 +28,7 @@ async def account(db: Database, usd: str, credit_limit: str | None = "0") -> int
     return (await accounts.find(db, "shop")).id
 
 
+@pytest.mark.contract("12.7 credit limit")
 async def test_tasks_are_judged_in_order_until_the_balance_ends(db: Database) -> None:
     number = await account(db, "0.05")
     ids, covered = await acceptor(db).accept(number, [ONE] * 5)
@@ -42,12 +45,14 @@ async def test_nothing_is_stored_when_nothing_is_covered(db: Database) -> None:
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.7 credit limit")
 async def test_the_credit_limit_may_be_used_up_to_the_last_nano_dollar(db: Database) -> None:
     number = await account(db, "0", "0.0102")
     assert (await acceptor(db).accept(number, [ONE, ONE]))[1] == 1
     assert (await accounts.find(db, "shop")).balance == -STANDARD_HOLD
 
 
+@pytest.mark.contract("12.7 metered")
 async def test_a_metered_account_has_no_limit(db: Database) -> None:
     number = await account(db, "0", None)
     assert (await acceptor(db).accept(number, [ONE] * 100))[1] == 100

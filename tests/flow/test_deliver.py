@@ -107,6 +107,9 @@ async def secret(shop: Shop) -> str:
     return (await accounts.webhook_secrets(shop.db, "shop"))[0]
 
 
+@pytest.mark.contract(
+    "3.1 postback_url", "3.1 pingback_url", "4 body shape", "4 path in postback", "4 both URLs set", "12.18 postback"
+)
 async def test_both_webhooks_go_out_once_each_signed_and_with_the_answer(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         url = client.url + "/$id?t=$tag"
@@ -128,6 +131,7 @@ async def test_both_webhooks_go_out_once_each_signed_and_with_the_answer(shop: S
     assert not await differences(db)
 
 
+@pytest.mark.contract("3.2 tasks with a postback")
 async def test_a_delivered_postback_is_not_listed_and_a_pingback_is(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         _, pinged, plain, _ = await post(
@@ -143,6 +147,7 @@ async def test_a_delivered_postback_is_not_listed_and_a_pingback_is(shop: Shop, 
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.contract("4 failed tasks", "12.3 failed tasks")
 async def test_a_failed_task_has_its_webhooks_too(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         [task_id] = await post(shop, {"user_prompt": "[[fail=nonsense]]", "postback_url": client.url})
@@ -153,6 +158,7 @@ async def test_a_failed_task_has_its_webhooks_too(shop: Shop, db: Database) -> N
         assert entry["status_code"] == ProviderFailed.code and entry["result"] is None
 
 
+@pytest.mark.contract("3.2 tasks with a postback", "4 failure", "12.19 first failure", "12.28 late success")
 async def test_the_first_failure_lists_the_task_and_a_late_success_takes_it_off(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -172,6 +178,7 @@ async def test_the_first_failure_lists_the_task_and_a_late_success_takes_it_off(
     assert all(row["reply"] == b"thanks" for row in attempts)
 
 
+@pytest.mark.contract("12.28 late success")
 async def test_a_pingback_lists_and_unlists_nothing(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -184,6 +191,7 @@ async def test_a_pingback_lists_and_unlists_nothing(shop: Shop, db: Database) ->
         assert await listed(shop) == [task_id]
 
 
+@pytest.mark.contract("12.19 collecting")
 async def test_collecting_does_not_stop_a_delivery_nor_does_its_failure_list_it_again(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -198,6 +206,7 @@ async def test_collecting_does_not_stop_a_delivery_nor_does_its_failure_list_it_
         assert await listed(shop) == []
 
 
+@pytest.mark.contract("4 automatic retries", "12.19 schedule")
 async def test_the_schedule_and_its_end(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 503
@@ -216,6 +225,7 @@ async def test_the_schedule_and_its_end(shop: Shop, db: Database) -> None:
     assert len(await rows(db, "select from attempt")) == 10
 
 
+@pytest.mark.contract("12.19 schedule")
 def test_the_pauses() -> None:
     assert (
         tuple(
@@ -228,6 +238,7 @@ def test_the_pauses() -> None:
     assert next_pause(9, 1.0) == pytest.approx(86_400 * 1.2) and next_pause(10, 0.5) is None
 
 
+@pytest.mark.contract("12.20 resolved ones")
 async def test_a_receiver_that_cannot_be_had(shop: Shop, db: Database) -> None:
     """A guard's refusal is a failed attempt that says why; so are a time-out and a closed port."""
     async with receiving() as client, working(shop, seconds=0.3):
@@ -288,6 +299,7 @@ async def test_a_delivery_starts_within_moments_of_its_settlement(shop: Shop, db
     assert sorted(waits)[18] < 0.1, waits
 
 
+@pytest.mark.contract("12.28 webhook-id")
 async def test_what_a_dead_worker_leased_is_delivered_by_another_under_the_same_id(shop: Shop, db: Database) -> None:
     async with receiving() as client:
         client.hang = True
@@ -311,6 +323,9 @@ async def test_what_a_dead_worker_leased_is_delivered_by_another_under_the_same_
     assert len(client.hits) == 2 and len(await rows(db, "select from attempt")) == 1
 
 
+@pytest.mark.contract(
+    "2.3 balance negative at task_get / webhook", "4 postback with negative balance", "12.7 below the limit"
+)
 async def test_below_the_credit_limit_webhooks_wait_for_a_top_up(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         await post(shop, {"postback_url": client.url, "user_prompt": "[[cost=20]]"})

@@ -56,6 +56,7 @@ async def test_twenty_duplicates_at_once_are_accepted_once(dsn: str, db: Databas
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.24 another body")
 async def test_another_body_is_refused_and_another_account_is_another_key(db: Database, shop: Shop) -> None:
     assert isinstance(await once(shop).accept(key(shop), [TASK], telling), bytes)
     assert isinstance(await once(shop).first_answer(key(shop, body=b"other")), InvalidBody)
@@ -72,6 +73,7 @@ async def test_what_an_answer_refuses_is_remembered_too(db: Database, shop: Shop
     assert (await shop.account()).held == 0
 
 
+@pytest.mark.contract("12.24 Idempotency-Key")
 async def test_a_key_ends_after_a_day(dsn: str, db: Database, shop: Shop) -> None:
     first = await once(shop).accept(key(shop), [TASK], telling)
     shop.clock.offset = DAY - timedelta(seconds=5)

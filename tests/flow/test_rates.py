@@ -26,6 +26,7 @@ def process(db: Database, at: datetime | None = NOON) -> Rates:
     return Rates(db, lambda: at)
 
 
+@pytest.mark.contract("5.1 tasks_ready", "5.1 window type (fixed minute or sliding)", "12.6 rate limit")
 async def test_twenty_calls_over_two_processes_and_the_next_is_refused(db: Database, shop: Shop) -> None:
     one, other = process(db), process(db)
     verdicts = [await (one, other)[n % 2].take(shop.id, "tasks_ready", 20) for n in range(21)]
@@ -36,6 +37,7 @@ async def test_twenty_calls_over_two_processes_and_the_next_is_refused(db: Datab
     assert await process(db, NOON + timedelta(seconds=50)).take(shop.id, "tasks_ready", 20) == Verdict(True, 20, 19)
 
 
+@pytest.mark.contract("5.1 window type (fixed minute or sliding)")
 async def test_a_window_ends_with_the_databases_minute(db: Database, shop: Shop) -> None:
     at = NOON.replace(second=59, microsecond=900_000)
     counting = Rates(db, lambda: at)
@@ -91,6 +93,7 @@ async def test_minutes_that_are_over_are_forgotten(dsn: str, db: Database, shop:
     assert persistence == b"u"
 
 
+@pytest.mark.contract("12.6 settable")
 async def test_an_accounts_own_limits(db: Database, shop: Shop) -> None:
     assert await accounts.change_limits(db, "shop", {"tasks_ready": 60, "live": 5}) == {"tasks_ready": 60, "live": 5}
     assert await accounts.change_limits(db, "shop", {"live": None}) == {"tasks_ready": 60}
@@ -99,6 +102,7 @@ async def test_an_accounts_own_limits(db: Database, shop: Shop) -> None:
         await accounts.change_limits(db, "nobody", {})
 
 
+@pytest.mark.contract("12.21 at once")
 async def test_the_thirty_first_live_task_is_refused_exactly(db: Database, shop: Shop) -> None:
     """Two processes, 60 at once: the count is exact under the account's lock, and what is refused costs nothing."""
     processes = [await live(shop, Odd()) for _ in range(2)]

@@ -17,6 +17,7 @@ async def cancel(restante: Restante, credentials: tuple[str, str] | None, which:
         return await http.send("POST", "tasks/cancel", msgspec.json.encode(which))
 
 
+@pytest.mark.contract("2.2 40103", "12.8 everything else", "12.31 cancel")
 async def test_queued_tasks_are_cancelled_over_http(restante: Restante) -> None:
     account = await asyncio.to_thread(restante.account, "a canceller", "10")
     async with Http(restante.family, account) as http:
