@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from restante.core.errors import ProviderFailed
-from restante.core.limits import DELIVERY_RETRY_SECONDS
+from restante.core.limits import DELIVERY_RETRY_SECONDS, HANGING_FRESH_SECONDS
+from restante.core.money import parse_usd
 from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Judged
@@ -283,6 +284,34 @@ async def test_a_hanging_host_delays_nobody_else(shop: Shop, db: Database) -> No
         waits = sorted(row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " where d.state = 3"))
         assert len(waits) >= 90 and waits[int(len(waits) * 0.95)] < 1, waits
         assert dead.most_at_once == 20
+
+
+async def test_a_thousand_to_a_hanging_host_are_listed_when_the_first_ones_have_failed(
+    shop: Shop, db: Database
+) -> None:
+    """§12.19: the first failure lists a task at once. Those whose turn would come minutes later are not tried."""
+    async with receiving() as dead, receiving() as alive, working(shop, seconds=1.0, concurrency=400) as deliverer:
+        dead.hang = True
+        await accounts.top_up(db, "shop", parse_usd("20"), shop.clock())
+        for _ in range(10):
+            await post(shop, *[{"postback_url": dead.url}] * 100)
+        await until_states(db, seconds=10, parked=1_000)
+        assert len(await listed(shop)) == 1_000
+        waits = [row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " order by wait")]
+        assert len(dead.hits) < 100, "few of them were tried"
+        assert waits[-1] < 2.0, "and the last was given up within a second of the first"
+        [words] = await rows(db, "select error from attempt where error like 'not tried: %' limit 1")
+        assert "let its last 10 attempts hang" in words["error"]
+        began = len(alive.hits)
+        await post(shop, {"postback_url": alive.url})
+        await until_alive(alive, began + 1)
+        dead.hang = False
+        dead.released.set()
+        await asyncio.sleep(HANGING_FRESH_SECONDS)  # as long as the host is given up without being asked
+        await make_due(db, deliverer)
+        await until_states(db, done=1_001)
+    assert not await listed(shop)
+    assert not await differences(db)
 
 
 async def test_a_delivery_starts_within_moments_of_its_settlement(shop: Shop, db: Database) -> None:
