@@ -32,9 +32,9 @@ _HEAD = """# Conformance
 What the API promises, row by row, and which test proves it. Generated from `tests/contract/rows` and the
 `@pytest.mark.contract` of the tests by `python -m tests.contract.conformance > docs/conformance.md`.
 
-**kind** is how sure it is that the original does so: *seen* in its answers and in clients that work with it; *documented*
-by it; *our choice* where nobody outside knows. **state** is *tested* when the tests named prove all of it; otherwise
-it says what they leave open, or why there is no test.
+**kind** is how sure it is that the original does so: *seen* in its answers and in clients that work with it;
+*documented* by it; *our choice* where nobody outside knows. **state** is *tested* when the tests named prove all of it;
+otherwise it says what they leave open, or why there is no test.
 
 """
 

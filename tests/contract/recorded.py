@@ -26,7 +26,7 @@ class Recorded(NamedTuple):
 
 
 def record(restante: Restante) -> dict[str, Recorded]:
-    """Ask for all of them, as an account of its own, whose live rate is 1."""
+    """Ask for all of them, as an account of its own, whose rate of models is 1."""
 
     async def open_one(db: Database) -> tuple[tuple[str, str], int]:
         credentials = await open_account(db, "recorded@example.org", "10")
@@ -67,7 +67,12 @@ class _Calls:
         made = {"code": 20100, "message": "Task Created.", "cost": 0.0102}
         created = task(self.own(Function.TASK_POST), path, **made, data=DATA | good)
         refused = task(
-            self.own(Function.TASK_POST), path, code=40501, message="Invalid Field: 'top_p'.", time=NO_TIME, data=DATA | bad
+            self.own(Function.TASK_POST),
+            path,
+            code=40501,
+            message="Invalid Field: 'top_p'.",
+            time=NO_TIME,
+            data=DATA | bad,
         )
         empty = task(
             self.own(Function.TASK_POST), path, code=40502, message="POST Data Is Empty.", time=NO_TIME, data=DATA
@@ -82,7 +87,7 @@ class _Calls:
         """task_get: answered, failed, waiting, running, never heard of."""
         sent = {
             "answered": _asked("one lake [[cost=0.0358913]]", web_search=True, use_reasoning=True, tag="run-17"),
-            "plain": _asked("one lake"),
+            "plain": _asked("one lake [[cost=0.0001035]]"),
             "failed": _asked("one lake [[fail=no such luck]]"),
             "waiting": _asked("one lake [[fail=overloaded]] [[retry_after=3600]]"),
         }
@@ -116,10 +121,7 @@ class _Calls:
         """live: answered, and refused by the provider."""
         path = [*FAMILY, "live"]
         good, bad = _asked("one lake [[cost=0.0001035]]", tag="l-1"), _asked("one lake [[fail=rate_limit_exceeded]]")
-        result = PLAIN | {"money_spent": 0.0001035}
-        answered = task(
-            self.own(Function.LIVE), path, cost=0.0007035, count=1, data=DATA | good, result=[result]
-        )
+        answered = task(self.own(Function.LIVE), path, cost=0.0007035, count=1, data=DATA | good, result=[PLAIN])
         why = "3rd Party API Service Unavailable (rate_limit_exceeded)."
         failed = task(self.own(Function.LIVE), path, code=50301, message=why, data=DATA | bad)
         return {
@@ -130,25 +132,38 @@ class _Calls:
     async def lists(self) -> dict[str, Recorded]:
         """models, once and beyond its rate; tasks_ready, with rows and without; a wrong path."""
         rows = [
-            {"model_name": one.name, "reasoning": one.reasoning, "web_search_supported": one.web_search, "task_post_supported": True}
+            {
+                "model_name": one.name,
+                "reasoning": one.reasoning,
+                "web_search_supported": one.web_search,
+                "task_post_supported": True,
+            }
             for one in scripted_models()
         ]
         listed = task(self.own(Function.MODELS), [*FAMILY, "models"], count=len(rows), data=DATA, result=rows)
-        excess = task(
-            self.own(Function.MODELS), [*FAMILY, "models"], code=40202, message=RATE, time=NO_TIME, data=DATA
-        )
+        excess = task(self.own(Function.MODELS), [*FAMILY, "models"], code=40202, message=RATE, time=NO_TIME, data=DATA)
         wrong = task(
-            self.own(Function.TASK_POST), [*FAMILY, "nothing"], code=40402, message="Invalid Path.", time=NO_TIME, data=None
+            self.own(Function.TASK_POST),
+            [*FAMILY, "nothing"],
+            code=40402,
+            message="Invalid Path.",
+            time=NO_TIME,
+            data=None,
         )
         models = await self.send("GET", "models")
         return {
             "models": Recorded(models, envelope(listed)),
             "models beyond its rate": Recorded(
-                await self.send("GET", "models"), envelope(excess, errors=1, code=40202, message=RATE)
+                await self._until_refused(), envelope(excess, errors=1, code=40202, message=RATE)
             ),
             "a wrong path": Recorded(await self.send("GET", "nothing"), envelope(wrong, errors=1)),
             **await self._ready(),
         }
+
+    async def _until_refused(self) -> Any:
+        """The second call of a minute; the third, when a minute ended between the first two."""
+        answers = [await self.send("GET", "models") for _ in range(2)]
+        return next(one for one in answers if one["status_code"] != 20000)
 
     async def _ready(self) -> dict[str, Recorded]:
         async with asyncio.timeout(20):
@@ -157,8 +172,14 @@ class _Calls:
         ids = [row["id"] for row in answer["tasks"][0]["result"]]
         path = [*FAMILY, "tasks_ready"]
         rows = [
-            {"id": task_id, "se": "gemini", "function": "llm_responses", "date_posted": MOMENT, "tag": "run-17",
-             "endpoint": "/" + "/".join([*FAMILY, "task_get", task_id])}
+            {
+                "id": task_id,
+                "se": "gemini",
+                "function": "llm_responses",
+                "date_posted": MOMENT,
+                "tag": "run-17",
+                "endpoint": "/" + "/".join([*FAMILY, "task_get", task_id]),
+            }
             for task_id in ids
         ]
         full = task(self.own(Function.TASKS_READY), path, count=len(rows), data=DATA, result=rows)
@@ -187,5 +208,74 @@ _UNAUTHORIZED = {
     "tasks": [],
 }
 
-PLAIN: dict[str, Any] = {}
-SEARCHED: dict[str, Any] = {}
+_WORDS = (
+    "Alpine snow valley ridge orchard delta ferry cloud river garden dawn tower tide trail trail station delta ferry "
+    "mill cliff alpine south storm village."
+)
+PLAIN = {
+    "model_name": "gemini-2.5-flash",
+    "input_tokens": TOKENS,
+    "output_tokens": TOKENS,
+    "reasoning_tokens": 0,
+    "web_search": False,
+    "money_spent": 0.0001035,
+    "datetime": MOMENT,
+    "items": [
+        {
+            "type": "message",
+            "sections": [
+                {"type": "text", "text": f"Scripted answer to: one lake\n\n{_WORDS}", "annotations": None},
+            ],
+        }
+    ],
+    "fan_out_queries": None,
+}
+
+_FOUND = (
+    "Wharf cedar canal sail summer stream mill field tower dune tide lantern ferry south cedar heath harbour village "
+    "trail canal terrace north heath summer."
+)
+_SOURCES = ("Zürich’s trains 🚆 reach every valley.", "In 京都 the night bus — 夜行バス — costs less.")
+SEARCHED = {
+    "model_name": "gemini-2.5-flash",
+    "input_tokens": TOKENS,
+    "output_tokens": TOKENS,
+    "reasoning_tokens": TOKENS,
+    "web_search": True,
+    "money_spent": 0.0358913,
+    "datetime": MOMENT,
+    "items": [
+        {
+            "type": "reasoning",
+            "sections": [{"type": "summary_text", "text": "Scripted reasoning about: one lake"}],
+        },
+        {
+            "type": "message",
+            "sections": [
+                {
+                    "type": "text",
+                    "text": f"Scripted answer to: one lake\n\n{_FOUND}\n\n{_SOURCES[0]}\n\n{_SOURCES[1]}",
+                    "annotations": [
+                        {
+                            "title": "example.org",
+                            "url": "https://redirect.example.org/scripted",
+                            "direct_url": "https://example.org/scripted",
+                            "start_index": 183,
+                            "end_index": 220,
+                            "text": _SOURCES[0],
+                        },
+                        {
+                            "title": "example.com",
+                            "url": "https://redirect.example.com/scripted",
+                            "direct_url": "https://example.com/scripted",
+                            "start_index": 222,
+                            "end_index": 262,
+                            "text": _SOURCES[1],
+                        },
+                    ],
+                }
+            ],
+        },
+    ],
+    "fan_out_queries": ["one lake", "night trains to 京都"],
+}

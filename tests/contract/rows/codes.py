@@ -23,7 +23,7 @@ ROWS = [
         "2.2 40002",
         DOCUMENTED,
         "This id is used by another search engine.",
-        absent="one platform is served; a sister's path is 40402 until it is served too, the caller's own id in it included (tested)",
+        absent="one platform is served: a sister's path is 40402, with the caller's own id in it too (12.15)",
     ),
     Row("2.2 40003", DOCUMENTED, "another search type", absent="the family has no search types"),
     Row("2.2 40004", DOCUMENTED, "This id is used by another function."),

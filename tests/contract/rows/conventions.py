@@ -10,7 +10,7 @@ ROWS = [
         "1 sandbox host",
         DOCUMENTED,
         "a second host with the same paths and made-up answers",
-        absent="an installation of its own with `--provider scripted` is the sandbox; its prices and limits are the real ones",
+        absent="an installation of its own with `--provider scripted` is the sandbox",
     ),
     Row(
         "1 authentication",
@@ -59,7 +59,7 @@ ROWS = [
         "1.2 .ai",
         DOCUMENTED,
         "behind any path: id, status_code, status_message and the result, without empty, null and false fields",
-        gap='floats are rounded to the nearest, the original says "up"; no field here has positions, xpaths, depths or a monthly_searches',
+        gap='floats are rounded to the nearest, the original says "up"',
     ),
     Row("1.2 .ai shape", SEEN, "one flat object with `items`"),
     Row("1.2 .ai for llm_responses", OUR_CHOICE, "the fields of the result stay beside its items (see 12.16)"),
