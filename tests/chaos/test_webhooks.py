@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 from tests.chaos.processes import House, eventually, house, kill, workers
 from tests.support import OPERATOR, task
 
-EACH = 200
+EACH = 1_000
 
 
 class Client:

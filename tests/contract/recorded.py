@@ -64,7 +64,7 @@ class _Calls:
         """task_post: two good tasks and a bad one; no body."""
         good, bad = _asked("one lake", tag="run-17", temperature=1), _asked("one lake", top_p=9)
         path = [*FAMILY, "task_post"]
-        made = {"code": 20100, "message": "Task Created.", "cost": 0.0102}
+        made: dict[str, Any] = {"code": 20100, "message": "Task Created.", "cost": 0.0102}
         created = task(self.own(Function.TASK_POST), path, **made, data=DATA | good)
         refused = task(
             self.own(Function.TASK_POST),
