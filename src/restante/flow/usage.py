@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
@@ -25,21 +25,15 @@ log = logging.getLogger("restante.usage")
 Calls = dict[tuple[int, Endpoint, int], int]  # account, endpoint, minute since 1970 -> calls
 
 
-class Spent(msgspec.Struct, frozen=True):
-    """Nano-dollars by function: charges of settled tasks, holds of unfinished ones."""
-
-    task_post: int = 0
-    live: int = 0
-
-
 class Usage(msgspec.Struct, frozen=True):
-    """An account's figures as of `minute`, a UTC minute. Calls by endpoint: those of the day, those of the minute."""
+    """An account's figures as of `minute`, a UTC minute: by endpoint, calls (of the day, of the minute), and what its
+    tasks of the day and of the minute cost in nano-dollars: charges of settled ones, holds of unfinished ones."""
 
     account: Account
     minute: datetime
     calls: dict[str, tuple[int, int]]
-    day_spent: Spent
-    minute_spent: Spent
+    day_spent: dict[str, int]
+    minute_spent: dict[str, int]
 
 
 class Meter:
@@ -95,15 +89,29 @@ class Meter:
         minute = self._clock().replace(second=0, microsecond=0)
         account = await accounts.read(self._db, login)
         assert account is not None  # it has just proved who it is, and accounts are never deleted
-        calls = await usage.read(self._db, account_id, minute)
+        posted, live = await usage.spent_on(self._db, account_id, minute.date())
+        now = await usage.spent_between(self._db, minute.date(), *ids_of_minute(account_id, minute))
         return Usage(
             account,
             minute,
-            calls,
-            await self._spent(account_id, minute.replace(hour=0, minute=0), minute.replace(hour=23, minute=59)),
-            await self._spent(account_id, minute, minute),
+            await usage.read(self._db, account_id, minute),
+            {"task_post": posted, "live": live},
+            {"task_post": now.get(Function.TASK_POST, 0), "live": now.get(Function.LIVE, 0)},
         )
 
-    async def _spent(self, account_id: int, first: datetime, last: datetime) -> Spent:
-        found = await usage.spent_between(self._db, *id_range(account_id, first, last))
-        return Spent(found.get(Function.TASK_POST, 0), found.get(Function.LIVE, 0))
+
+def ids_of_minute(account_id: int, minute: datetime) -> tuple[str, str]:
+    """The first and the last id that an account's tasks of a UTC minute may have (contract §5.4)."""
+    head = mint_id(minute, account_id, Function.LIVE, 0)[:13]  # MMDDHHMM-AAAA
+    return f"{head}-0000-0000-000000000000", f"{head}-ffff-ffff-ffffffffffff"
+
+
+def _summed(calls: Calls) -> list[Counted]:
+    """One row for each (day, account, endpoint): around a minute's end a second's calls are of two minutes."""
+    rows: dict[tuple[date, int, Endpoint], Counted] = {}
+    for (account_id, endpoint, number), count in sorted(calls.items()):
+        minute = datetime.fromtimestamp(number * 60, UTC)
+        key = (minute.date(), account_id, endpoint)
+        before = rows.get(key)
+        rows[key] = Counted(*key, count + (before.calls if before else 0), minute, count)
+    return list(rows.values())

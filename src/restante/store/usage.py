@@ -45,6 +45,12 @@ async def spent_between(db: Session, day: date, first: str, last: str) -> dict[i
     return {row["function"]: row["spent"] for row in await db.rows("spent_between", day, first, last)}
 
 
+async def spent_on(db: Session, account_id: int, day: date) -> tuple[int, int]:
+    """Nano-dollars that an account's tasks of a day cost, (task_post, live); (0, 0) of any day but the newest."""
+    row = await db.row("spent_today", account_id, day)
+    return (0, 0) if row is None else (row["posted"], row["live"])
+
+
 async def forget(db: Session, before: date) -> None:
     """Delete the figures of days before this one."""
     await db.rows("drop_usage", before)
