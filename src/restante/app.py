@@ -18,8 +18,8 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
 from restante.flow.expire import keep_days, keep_swept
-from restante.flow.idempotency import Once
 from restante.flow.health import Watched
+from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates

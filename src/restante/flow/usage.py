@@ -55,7 +55,7 @@ class Meter:
         while True:
             await asyncio.sleep(USAGE_FLUSH_SECONDS)
             try:
-                await self.flush()
+                await asyncio.shield(self.flush())  # cancelled half-way, it could be counted twice
             except DatabaseLost as error:
                 log.warning("usage figures wait for the database: %s", error)
                 await self._db.revive()

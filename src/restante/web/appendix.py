@@ -315,7 +315,11 @@ _AI_OPTIMIZATION: Final[tuple[Endpoint, ...]] = (*_LLM_RESPONSES, "errors", "id_
 _PRICES: Final = Prices(
     AiOptimizationPrices(
         LlmResponsesPrices(
-            live=_price(LIVE_FEE), task_post=_price(STANDARD_FEE), tasks_ready=_price(0), task_get=_price(0), models=_price(0)
+            live=_price(LIVE_FEE),
+            task_post=_price(STANDARD_FEE),
+            tasks_ready=_price(0),
+            task_get=_price(0),
+            models=_price(0),
         )
     )
 )
