@@ -121,7 +121,7 @@ async def beat(db: Database, *prompts: str, claims: bool = False) -> Lease:
 
 
 async def test_the_figures_of_all_processes(db: Database) -> None:
-    """A worker and two API processes: none alone has ten calls. One that died is not asked; other providers' neither."""
+    """A worker and two API processes: none alone has ten calls. Those that died, or ask another provider, count not."""
     await queue.register(db, secrets.randbits(63), "of another provider", 60, provider="gemini", claims=True)
     assert await look(db, "scripted") == Health(Status.MAJOR_OUTAGE, Status.OK, Status.OK, Status.OK)
     worker = await beat(db, *["[[fail=overloaded]]"] * 3, claims=True)
