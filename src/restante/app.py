@@ -18,14 +18,17 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
 from restante.flow.expire import keep_days, keep_swept
+from restante.flow.health import Watched
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates
 from restante.flow.settle import Settler
+from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api, create_app
+from restante.web.appendix import Appendix
 from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -85,11 +88,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = build_provider(settings)
+        provider = Watched(build_provider(settings))
         stack.push_async_callback(provider.close)
         catalogue = Catalogue(provider)
         await catalogue.begin()
-        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds)
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=provider)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
@@ -98,6 +101,10 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
+        meter = Meter(db, utc_now)
+        stack.push_async_callback(meter.close)
+        stack.enter_context(background(meter.keep_flushed()))
+        rates = RateLimits(Rates(db), utc_now, meter.count)
         acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
         api = Api(
             acceptor,
@@ -111,13 +118,19 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
-            RateLimits(Rates(db), utc_now),
+            rates,
             utc_now,
             settings.body_bytes,
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         config = uvicorn.Config(
-            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
+            create_app(
+                api.routes()
+                + Appendix(db, provider.name, meter, rates, utc_now).routes()
+                + Own(db, utc_now, settings.body_bytes).routes(),
+                passwords,
+                utc_now,
+            ),
             http="httptools",
             loop="none",
             proxy_headers=False,

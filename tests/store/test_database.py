@@ -123,6 +123,7 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept",
     "waiting_deliveries", "claim_deliveries", "record_attempts",
+    "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
 ]  # fmt: skip
 
 
@@ -147,6 +148,12 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "hold_live": (1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612, [30] * 1_000),
         "take_rate": (1, "live", 2_000, 40, None),
         "find_answer_kept": (1, "key", now),
+        "count_calls": ([now.date()] * 1_000, range(1_000), ["live"] * 1_000, [1] * 1_000, [now] * 1_000, [1] * 1_000),
+        "read_usage": (now.date(), 1, now),
+        "spent_today": (1, now.date()),
+        "spent_between": (now.date(), ids[0], ids[-1]),
+        "oldest_ready": ("scripted", 1_000),
+        "oldest_delivery": (1_000, 20),
     }
     assert not await scanned(dsn, name, *args[name])
 

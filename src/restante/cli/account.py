@@ -134,6 +134,21 @@ def _limit(text: str) -> str:
     return text
 
 
+def _spend(text: str) -> str:
+    """US dollars a day from the command line, as the number of nano-dollars that is kept."""
+    amount = text if text == "default" else str(int(usd(text)))
+    if amount.startswith("-"):
+        raise typer.BadParameter(f"{text!r} is negative")
+    return amount
+
+
+Spend = Annotated[
+    str | None,
+    typer.Option(parser=_spend, metavar="USD|default", help="What the tasks of one UTC day may cost, in US dollars."),
+]
+Duplicates = Annotated[
+    str | None, typer.Option(parser=_limit, metavar="N|default", help="Identical tasks in a clock hour, or a UTC day.")
+]
 Limit = Annotated[str | None, typer.Option(parser=_limit, metavar="N|default", help="Calls a minute.")]
 AtOnce = Annotated[
     str | None, typer.Option(parser=_limit, metavar="N|default", help="Live tasks at work at the same time.")
@@ -155,10 +170,14 @@ def limit(
     id_list: Limit = None,
     errors: Limit = None,
     live_at_once: AtOnce = None,
+    spend_per_day: Spend = None,
+    duplicates_per_hour: Duplicates = None,
+    duplicates_per_day: Duplicates = None,
     json: Json = False,
 ) -> None:
-    """Give an account rates of its own, and show what holds for it. 0 is without limit, 'default' is the
-    installation's. API processes follow within seconds."""
+    """Give an account rates and caps of its own, and show what holds for it: calls a minute, live tasks at once, US
+    dollars a day, duplicates. 0 is without limit, 'default' is the installation's. API processes follow within
+    seconds."""
     given: dict[str, Any] = {
         "task_post": task_post,
         "live": live,
@@ -172,6 +191,9 @@ def limit(
         "id_list": id_list,
         "errors": errors,
         "live_at_once": live_at_once,
+        "spend_per_day": spend_per_day,
+        "duplicates_per_hour": duplicates_per_hour,
+        "duplicates_per_day": duplicates_per_day,
     }
     changes = {name: None if text == "default" else int(text) for name, text in given.items() if text is not None}
 
@@ -184,7 +206,13 @@ def limit(
         print_json({"login": login, "limits": allowance, "own": own})
         return
     rows = [
-        (name, getattr(allowance, name) or "without limit", "its own" if name in own else "the installation's")
+        (name, _shown(name, getattr(allowance, name)), "its own" if name in own else "the installation's")
         for name in LIMIT_NAMES
     ]
-    print_table(("limit", "calls a minute, or at once", "whose"), rows, right=("calls a minute, or at once",))
+    print_table(("limit", "at the most", "whose"), rows, right=("at the most",))
+
+
+def _shown(name: str, most: int) -> str:
+    if not most:
+        return "without limit"
+    return f"{show_usd(most)} US dollars" if name == "spend_per_day" else str(most)

@@ -49,6 +49,8 @@ LIVE_AT_ONCE: Final = 30  # live tasks at work of an account
 RATE_SINGLE_MAX: Final = 20  # limits up to this are counted call by call in the database, exactly
 RATE_BLOCKS: Final = 50  # larger ones in blocks of a fiftieth: a process may leave one unused at the minute's end
 RATE_WINDOWS_REMEMBERED: Final = 20_000  # in one process; a forgotten one costs the rest of its block
+USAGE_FLUSH_SECONDS: Final = 1.0  # what a killed process's usage figures may lack; one small statement a second
+USAGE_DAYS: Final = 8  # usage figures: user_data shows today's, people may ask about last week's
 IDEMPOTENCY_KEY_CHARS: Final = 255  # contract §12.24
 IDEMPOTENCY_HOURS: Final = 24.0
 
@@ -92,6 +94,17 @@ DELIVERY_REPLY_BYTES: Final = 2_048  # read of a receiver's reply, and kept for 
 DELIVERY_ERROR_CHARS: Final = 500  # of what went wrong, in words
 DELIVERY_DRAIN_SECONDS: Final = DELIVERY_SECONDS + 1.0  # no attempt takes longer
 RESOLVER_THREADS: Final = 64  # name look-ups at once: a few names that hang stall none of the others
+
+# --- status (contract §3.9) -----------------------------------------------------------------------------
+STATUS_QUEUE_SECONDS: Final = 300.0  # a ready task waits longer: long_execution_time; a busy hour, not a busy minute
+STATUS_WEBHOOK_SECONDS: Final = 60.0  # a webhook's first attempt waits longer: webhook_delay; idle, it waits ~0.5 s
+STATUS_CALLS_SECONDS: Final = 300  # provider calls count this long: long enough for a verdict, short enough to recover
+STATUS_CALLS_BUCKET_SECONDS: Final = 10  # they are counted in steps of this
+STATUS_CALLS_MIN: Final = 10  # fewer calls prove nothing
+STATUS_FAILED_SHARE: Final = 0.5  # more failed ones: partial_outage
+STATUS_OLDEST: Final = 1_000  # unfinished tasks looked at, from the oldest on: ~1 ms
+STATUS_PAIRS: Final = 1_000  # (host, account) pairs looked at, and
+STATUS_DELIVERIES_OF_PAIR: Final = 20  # of each so many webhooks, oldest first
 
 # --- the database --------------------------------------------------------------------------------------
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)

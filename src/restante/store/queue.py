@@ -170,14 +170,16 @@ async def promote(db: Session) -> bool:
     return bool(await db.rows("promote", PROMOTE_BATCH))
 
 
-async def register(db: Session, token: int, name: str, lease_seconds: float) -> None:
-    """Begin a worker's incarnation under a fresh random token."""
-    await db.rows("register_worker", token, name, lease_seconds)
+async def register(
+    db: Session, token: int, name: str, lease_seconds: float, *, provider: str = "", claims: bool = False
+) -> None:
+    """Begin a worker's incarnation under a fresh random token. `claims`: it runs queued tasks of the provider."""
+    await db.rows("register_worker", token, name, lease_seconds, provider, claims)
 
 
-async def heartbeat(db: Session, token: int, lease_seconds: float) -> bool:
-    """Prolong the lease. False: it ended, and its tasks are others' now."""
-    return await db.value("heartbeat", token, lease_seconds) is not None
+async def heartbeat(db: Session, token: int, lease_seconds: float, calls: str | None = None) -> bool:
+    """Prolong the lease, and say in JSON how the provider did. False: it ended, and its tasks are others' now."""
+    return await db.value("heartbeat", token, lease_seconds, calls) is not None
 
 
 async def expire(tx: Session) -> dict[int, str]:

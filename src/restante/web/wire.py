@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from restante.core.allowance import Endpoint
 from restante.core.answer import Answer, Item
 from restante.core.errors import ERROR_CODES_FROM, OK_CODE, OK_MESSAGE, Refusal, Unauthorized
 from restante.core.money import NANO_PER_USD
@@ -28,6 +29,17 @@ FAMILY_PATH: Final = ("v3", API, PLATFORM, FUNCTION)
 #: What `data` begins with: for this family all of it (contract §1.1), for the appendix without `se`.
 LLM_RESPONSES: Final = msgspec.json.encode({"api": API, "function": FUNCTION, "se": PLATFORM})
 _NOTHING: Final = b"{}"
+_ORIGINS: Final = {
+    name: msgspec.json.encode({"api": api, "function": function})
+    for name, api, function in (
+        ("user_data", "appendix", "user_data"),
+        ("appendix_errors", "appendix", "errors"),
+        ("status", "appendix", "status"),
+        ("webhook_resend", "appendix", "webhook_resend"),
+        ("id_list", API, "id_list"),
+        ("errors", API, "errors"),
+    )
+}
 
 #: The body of a 401, byte for byte as the original serves it: no version, escaped slashes (contract §2.1).
 UNAUTHORIZED_BODY: Final = (
@@ -118,6 +130,11 @@ def data(request: bytes | None, origin: bytes = LLM_RESPONSES) -> msgspec.Raw:
     if request is None or request == _NOTHING:
         return msgspec.Raw(origin)
     return msgspec.Raw(b"%b,%b" % (origin[:-1], request[1:]))
+
+
+def origin_of(endpoint: Endpoint) -> bytes:
+    """What `data` begins with in the answers of an endpoint."""
+    return _ORIGINS.get(endpoint, LLM_RESPONSES)
 
 
 def entry(

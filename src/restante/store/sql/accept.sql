@@ -16,7 +16,12 @@ with payer as materialized (
     insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
     select $2, first, 2, $1, -held, held, 0, 0, $3 from total
 ), paid as (
-    update account a set balance = a.balance - t.held, held = a.held + t.held from total t where a.id = $1
+    update account a
+    set balance = a.balance - t.held, held = a.held + t.held,
+        today = greatest(a.today, $2),
+        today_posted = case when a.today > $2 then 0 else t.held end + case when a.today >= $2 then a.today_posted else 0 end,
+        today_live = case when a.today >= $2 then a.today_live else 0 end
+    from total t where a.id = $1
 ), asked as (
     select lane, count(*)::int as n from covered group by lane
 ), turns as (

@@ -27,7 +27,11 @@ with item as materialized (
     join busy p on p.id = x.account_id
     where (p.credit_limit is null or x.running <= p.balance + p.credit_limit) and exists (select from me)
 ), paid as (
-    update account a set balance = a.balance - o.held, held = a.held + o.held
+    update account a
+    set balance = a.balance - o.held, held = a.held + o.held,
+        today = greatest(a.today, $2),
+        today_posted = case when a.today >= $2 then a.today_posted else 0 end,
+        today_live = case when a.today > $2 then 0 else o.held end + case when a.today >= $2 then a.today_live else 0 end
     from (select account_id, sum(held)::bigint as held from covered group by account_id) o
     where a.id = o.account_id and a.id = any ($5)
 ), hold as (
