@@ -22,6 +22,7 @@ from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates
+from restante.flow.resend import Resender
 from restante.flow.settle import Settler
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
@@ -30,6 +31,8 @@ from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
+from restante.web.records import Records
+from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
@@ -99,6 +102,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
         acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        rates = RateLimits(Rates(db), utc_now)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
@@ -111,13 +115,24 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
-            RateLimits(Rates(db), utc_now),
+            rates,
             utc_now,
             settings.body_bytes,
         )
+        records = Records(
+            db,
+            Resender(db, utc_now, postback),
+            rates,
+            utc_now,
+            error_days=settings.error_days,
+            ignore_unknown=settings.unknown_fields == "ignore",
+            body_bytes=settings.body_bytes,
+        )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         config = uvicorn.Config(
-            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
+            create_app(
+                api.routes() + records.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now
+            ),
             http="httptools",
             loop="none",
             proxy_headers=False,
