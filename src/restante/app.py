@@ -23,6 +23,7 @@ from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates
+from restante.flow.resend import Resender
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
@@ -33,6 +34,8 @@ from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
+from restante.web.records import Records
+from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
@@ -122,11 +125,21 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             utc_now,
             settings.body_bytes,
         )
+        records = Records(
+            db,
+            Resender(db, utc_now, postback),
+            rates,
+            utc_now,
+            error_days=settings.error_days,
+            ignore_unknown=settings.unknown_fields == "ignore",
+            body_bytes=settings.body_bytes,
+        )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         config = uvicorn.Config(
             create_app(
                 api.routes()
                 + Appendix(db, provider.name, meter, rates, utc_now).routes()
+                + records.routes()
                 + Own(db, utc_now, settings.body_bytes).routes(),
                 passwords,
                 utc_now,

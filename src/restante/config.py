@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_days: Annotated[
         int, Meta(ge=4, le=3_650, description="Days that the tasks themselves, without their texts, are kept.")
     ] = limits.TASK_DAYS
+    error_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650, description="Days that attempts to bring webhooks are kept and the failed ones listed."),
+    ] = limits.ERROR_DAYS
     provider: Annotated[
         ProviderName | None,
         Meta(description="Which provider answers the Gemini names; by default gemini with a key, embedded offline."),

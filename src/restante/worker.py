@@ -87,6 +87,7 @@ def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
         ready_seconds=settings.ready_hours * 3_600,
         result_days=settings.result_days,
         task_days=settings.task_days,
+        error_days=settings.error_days,
     )
 
 

@@ -58,6 +58,13 @@ IDEMPOTENCY_HOURS: Final = 24.0
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
 
+LISTED_ROWS_MAX: Final = 1_000  # id_list and errors, a call (contract §3.11, §3.12)
+LISTED_OFFSET_MAX: Final = 100_000_000
+ID_LIST_DAYS: Final = 186  # six months, in any of which a client may count (contract §3.11)
+ID_LIST_METADATA_DAYS: Final = 31  # one month
+CLOCK_TOLERANCE_SECONDS: Final = 60.0  # "until now" by a client's clock that is ahead of ours
+RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
+
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
 # --- running -------------------------------------------------------------------------------------------
@@ -114,6 +121,8 @@ READY_SECONDS: Final = 3 * 86_400.0  # tasks_ready shows a task this long from i
 READY_EXPIRED_BATCH: Final = 10_000
 RESULT_DAYS: Final = 34  # answers and requests: 30 days from completion (contract §5.3), which is within 3 of posting
 TASK_DAYS: Final = 186  # tasks: six months (contract §5.3, id_list)
+ERROR_DAYS: Final = 7  # attempts of webhooks (contract §5.3, errors)
+DELIVERIES_SWEPT_BATCH: Final = 5_000  # looked at, and at the most deleted, in one statement
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all

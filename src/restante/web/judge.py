@@ -145,8 +145,8 @@ class Judge:
     def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
         """A task beyond those that a POST may hold: refused unjudged, echoed if it can be."""
         try:
-            sent = _fields_sent(bytes(raw))
-            return sent if isinstance(sent, InvalidBody) else Verdict(_echo(sent or {}), refusal=refusal)
+            sent = fields_sent(bytes(raw))
+            return sent if isinstance(sent, InvalidBody) else Verdict(echo(sent or {}), refusal=refusal)
         except RecursionError:
             return InvalidBody()
 
@@ -162,7 +162,7 @@ class Judge:
         return self._verdict(_as_sent(text), task, frozenset(), live=live)
 
     def _look_closer(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
-        sent = _fields_sent(text)
+        sent = fields_sent(text)
         if isinstance(sent, InvalidBody):
             return sent
         if sent is None:
@@ -171,9 +171,9 @@ class Judge:
             sent = {name: raw for name, raw in sent.items() if name in _FIELDS}
         values, faulty = _read_fields(sent, self.form)
         unknown = next((name for name in sent if name not in _FIELDS), None)
-        verdict = self._verdict(_echo(sent), self.form.task(**values), faulty, live=live)
+        verdict = self._verdict(echo(sent), self.form.task(**values), faulty, live=live)
         if verdict.refusal is None and unknown is not None:
-            refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(_printable(unknown))
+            refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(printable(unknown))
             return Verdict(verdict.request, refusal=refusal)
         return verdict
 
@@ -222,7 +222,7 @@ def _is_webhook_url(url: str, allow: AllowList) -> bool:
     )
 
 
-def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
+def fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
     """A task's fields, each as it was written, nulls dropped; None when it is no object. Of a task from `split` only
     its UTF-8 is still unproven."""
     try:
@@ -242,7 +242,7 @@ def _read_fields(sent: dict[str, msgspec.Raw], form: Format) -> tuple[dict[str, 
     for name, decoder in form.field.items():
         if name not in sent:
             continue
-        if name == "max_output_tokens" and (whole := _whole(sent[name])) is not None:
+        if name == "max_output_tokens" and (whole := whole_number(sent[name])) is not None:
             sent[name] = msgspec.Raw(b"%d" % whole)
         try:
             value = decoder.decode(sent[name])
@@ -256,7 +256,7 @@ def _read_fields(sent: dict[str, msgspec.Raw], form: Format) -> tuple[dict[str, 
     return values, frozenset(faulty)
 
 
-def _whole(raw: msgspec.Raw) -> int | None:
+def whole_number(raw: msgspec.Raw) -> int | None:
     """The integer that a float of no fraction stands for; None for anything else."""
     value = _readable(raw)
     return int(value) if isinstance(value, float) and value.is_integer() else None
@@ -284,7 +284,7 @@ def _as_sent(text: bytes) -> bytes:
     return msgspec.json.format(text, indent=-1)
 
 
-def _echo(sent: dict[str, msgspec.Raw]) -> bytes:
+def echo(sent: dict[str, msgspec.Raw]) -> bytes:
     """What of a doubtful task is echoed: its fields as written, without keys that the echo has of its own and without
     what nobody could read."""
     return _encode({k: raw for k, raw in sent.items() if k not in _OUR_KEYS and _readable(raw) is not None})
@@ -294,5 +294,5 @@ def _encode(fields: dict[str, msgspec.Raw]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(fields), indent=-1)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     return "".join(c for c in name[:64] if c.isprintable())
