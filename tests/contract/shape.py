@@ -89,6 +89,15 @@ TOKENS = Free(
     lambda value: value + 1,
 )
 
+COUNT = Free(
+    "§3.7: how often something was called", lambda value: type(value) is int and value >= 0, lambda value: value + 1
+)
+DURATION = Free("§3.12: seconds", lambda value: type(value) is float and 0 <= value < 60, lambda value: value + 1)
+DAY = Free("§3.7: the day", _text(r"\d{4}-\d\d-\d\d"), lambda _: "2026-11-20")
+MINUTE = Free("§3.7: the minute", _text(r"\d{4}-\d\d-\d\d \d\d:\d\d"), lambda _: "2026-11-20 12:30")
+_STATUSES = ("ok", "webhook_delay", "long_execution_time", "partial_outage", "major_outage")
+STATUS = Free("§3.9: how it is", lambda value: value in _STATUSES, lambda _: "webhook_delay")
+
 FAMILY = ["v3", "ai_optimization", "gemini", "llm_responses"]
 DATA = {"api": "ai_optimization", "function": "llm_responses", "se": "gemini"}
 
