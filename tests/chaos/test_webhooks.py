@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 
-from tests.chaos.processes import House, eventually, house, kill, workers
+from tests.chaos.processes import House, eventually, family, house, kill, workers
 from tests.support import OPERATOR, Http, task
 
 EACH = 1_000
@@ -178,4 +178,31 @@ def test_kill_9_between_attempts_and_in_the_middle_of_them_goes_on(tmp_path: Pat
             assert verified(hit, secret)["tasks"][0]["id"] == hit["path"][1:]
             seen.setdefault(hit["path"][1:], set()).add(hit["headers"]["webhook-id"])
         assert seen == {task_id: {f"{task_id}-postback"} for task_id in ids + more}
+        home.audit()
+
+
+def test_kill_9_between_a_resend_and_its_delivery_loses_nothing(tmp_path: Path) -> None:
+    with client(tmp_path) as receiver, house(tmp_path, WEBHOOK_ALLOW="127.0.0.1", LEASE_SECONDS="2") as home:
+        home.up()
+        url = receiver.url + "/$id"
+        ids = home.post([task(postback_url=url, pingback_url=url) for _ in range(40)])
+        home.until("select count(*) = 80 from delivery where state = 3")
+        before = len(receiver.hits())
+
+        async def resend(http: Http) -> list[int]:
+            path = "../../../appendix/webhook_resend"
+            return [one["status_code"] for one in (await http.post([{"id": one} for one in ids], path))["tasks"]]
+
+        assert home.http(resend) == [20100] * 40
+        kill(family(home.data_dir))  # PostgreSQL too
+        home.up("again")
+        home.until("select count(*) = 80 from delivery where state = 3", seconds=60)
+        [secret] = secrets(home)
+        again = Counter((hit["method"], hit["path"]) for hit in receiver.hits()[before:])
+        assert set(again) == {(method, f"/{task_id}") for task_id in ids for method in ("GET", "POST")}
+        bodies: dict[str, set[bytes]] = {}
+        for hit in receiver.hits():
+            if hit["method"] == "POST":
+                bodies.setdefault(hit["path"], set()).add(msgspec.json.encode(verified(hit, secret)))
+        assert all(len(said) == 1 for said in bodies.values()) and len(bodies) == 40
         home.audit()

@@ -34,6 +34,18 @@ def recorded(restante: Restante) -> dict[str, Recorded]:
     "1.4 fan_out_queries as string, or list of objects",
     "1.4 an element of items null",
     "1.4 an element of items without the key type",
+    "3.7 price",
+    "3.8 rows",
+    "3.9 rows",
+    "3.10 the answer",
+    "3.10 unknown ids",
+    "3.11 rows",
+    "3.12 rows",
+    "12.13 id_list cost",
+    "12.21 in id_list",
+    "6 cost at id_list after refund",
+    "4 failure",
+    "1.4 user_data price entries as object instead of list of {cost_type,cost}",
 )
 def test_recorded_answers_are_what_the_contract_says(recorded: dict[str, Recorded]) -> None:
     """In every value, type and order of keys."""

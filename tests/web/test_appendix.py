@@ -44,6 +44,9 @@ async def eventually(seen: Callable[[], Any], wanted: Callable[[Any], bool], sec
 # --- shapes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract(
+    "3.7 the call", "3.8 the call", "3.9 the call", "5.1 user_data", "5.1 appendix/errors, appendix/status"
+)
 @pytest.mark.parametrize(
     ("path", "function"),
     [("user_data", Function.USER_DATA), ("errors", Function.APPENDIX_ERRORS), ("status", Function.STATUS)],
@@ -67,6 +70,15 @@ async def test_the_envelope(restante: Restante, shop: Shop, path: str, function:
     assert entry["result_count"] == len(entry["result"])
 
 
+@pytest.mark.contract(
+    "3.7 login and timezone",
+    "3.7 rates.limits",
+    "3.7 rates.statistics",
+    "3.7 money",
+    "3.7 price",
+    "3.7 expiry dates",
+    "6 Priorities",
+)
 async def test_the_nesting_of_user_data(restante: Restante, shop: Shop) -> None:
     """§3.7, key by key."""
     result = await user_data(restante.url, shop)
@@ -94,6 +106,7 @@ async def test_the_nesting_of_user_data(restante: Restante, shop: Shop) -> None:
         assert price["priority_low"][0]["cost_type"] == "per_request"
 
 
+@pytest.mark.contract("3.7 rates.limits", "3.7 money")
 async def test_limits_are_the_callers_own(restante: Restante, shop: Shop) -> None:
     """The installation's, the account's own over them, 0 for none; the daily cap in US dollars."""
     limits = (await user_data(restante.url, shop))["rates"]["limits"]
@@ -119,6 +132,9 @@ async def user_data_of(restante: Restante, shop: Shop) -> Any:
     return await user_data(restante.url, shop)
 
 
+@pytest.mark.contract(
+    "10.1 PyPI dataforseo-client", "1.4 user_data price entries as object instead of list of {cost_type,cost}"
+)
 def test_the_official_client(restante: Restante) -> None:
     """§1.4: its models are strict about types, and keep what they do not know in additional_properties."""
     login, password = restante.account("appendix-client", "12.5")
@@ -139,6 +155,7 @@ def test_the_official_client(restante: Restante) -> None:
         assert (response.status_code, response.tasks_error, response.additional_properties) == (20000, 0, {})
 
 
+@pytest.mark.contract("3.8 rows")
 def test_the_code_book() -> None:
     """§3.8: every code that can be answered, sorted, one message each, no blank left open."""
     book = code_book()
@@ -203,6 +220,7 @@ def total(result: Any) -> Any:
     return result["rates"]["statistics"]["day"]["total"]
 
 
+@pytest.mark.contract("3.7 rates.statistics", "3.7 money")
 async def test_figures_are_what_was_called_and_charged(busy: Restante) -> None:
     """Two API processes. Every call of every endpoint once, a refused one too; the money of an answered task, of a live
     one, of none for a failed one. A process that stops writes what it counted."""
@@ -280,6 +298,7 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restante]:
         yield up
 
 
+@pytest.mark.contract("3.9 values", "12.22 status")
 async def test_statuses_that_really_occur(ill: Restante) -> None:
     """No worker, a worker, failing calls, good ones, a rejected key, a good one, a task that waits, a killed worker."""
     shop = await asyncio.to_thread(open_shop, ill)

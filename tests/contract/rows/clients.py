@@ -9,12 +9,10 @@ ROWS = [
         "10.1 PyPI dataforseo-client",
         SEEN,
         "every gemini_llm_responses method works with another host",
-        gap="its appendix methods wait for the appendix",
     ),
     Row(
         "10.2 npm dataforseo-client",
         SEEN,
         "every geminiLlmResponses method works with another base URL",
-        gap="its appendix methods wait for the appendix",
     ),
 ]

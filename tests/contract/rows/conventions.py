@@ -91,12 +91,7 @@ ROWS = [
     Row("1.4 fan_out_queries as string, or list of objects", SEEN, "null or a list of strings"),
     Row("1.4 an element of items null", SEEN, "items are objects"),
     Row("1.4 an element of items without the key type", SEEN, "each has its `type`"),
-    Row(
-        "1.4 user_data price entries as object instead of list of {cost_type,cost}",
-        SEEN,
-        "each price is a list",
-        pending="the appendix endpoints are being written",
-    ),
+    Row("1.4 user_data price entries as object instead of list of {cost_type,cost}", SEEN, "each price is a list"),
     Row("1.4 text/plain", SEEN, "never sent by an endpoint"),
     Row(
         "1.4 HTTP 401 / 403 / 404 / 400 / 5xx / other ≥300",

@@ -33,7 +33,7 @@ ROWS = [
     Row("12.12 annotations", OUR_CHOICE, "offsets are code points: text[start:end] is the annotation's text"),
     Row("12.12 reasoning_tokens, fan_out_queries", OUR_CHOICE, "0 and null when there were none"),
     Row("12.13 task_get cost", OUR_CHOICE, "0"),
-    Row("12.13 id_list cost", OUR_CHOICE, "what was finally charged", pending="id_list and errors are being written"),
+    Row("12.13 id_list cost", OUR_CHOICE, "what was finally charged"),
     Row("12.13 numbers", OUR_CHOICE, "exact decimals of nano-dollars"),
     Row("12.14 codes of failure", OUR_CHOICE, "50301 with a reason, 40103 after the deadline, 50401 for a slow live"),
     Row("12.14 blocked", OUR_CHOICE, "50301 (blocked: REASON)"),
@@ -57,10 +57,8 @@ ROWS = [
     Row("12.20 allow-list", OUR_CHOICE, "ranges and host patterns; loopback and metadata only by their very address"),
     Row("12.21 at once", OUR_CHOICE, "30 live tasks, the 31st gets 40209"),
     Row("12.21 not stored", OUR_CHOICE, "task_get of a live id is 40401"),
-    Row(
-        "12.21 in id_list", OUR_CHOICE, "a live task has its row there", pending="id_list and errors are being written"
-    ),
-    Row("12.22 status", OUR_CHOICE, "`ok` when all is well", pending="the appendix endpoints are being written"),
+    Row("12.21 in id_list", OUR_CHOICE, "a live task has its row there"),
+    Row("12.22 status", OUR_CHOICE, "`ok` when all is well"),
     Row("12.23 models", OUR_CHOICE, "task_post_supported true, newest first, aliases and versions"),
     Row("12.24 Idempotency-Key", OUR_CHOICE, "the first answer again for 24 h"),
     Row("12.24 another body", OUR_CHOICE, "40503"),

@@ -26,11 +26,10 @@ ROWS = [
         "4 failure",
         DOCUMENTED,
         "the task is listed; the attempt is recorded with code, time and reply",
-        gap="the errors endpoint that shows it is not here yet",
     ),
     Row("4 redirects followed?", OUR_CHOICE, "never: a failure like any other (see 12.18)"),
     Row("4 automatic retries", OUR_CHOICE, "by the schedule of 12.19"),
-    Row("4 resend", DOCUMENTED, "up to 100 ids, free", pending="the appendix endpoints are being written"),
+    Row("4 resend", DOCUMENTED, "up to 100 ids, free"),
     Row(
         "4 source IPs (third-party whitelist)",
         SEEN,

@@ -52,7 +52,8 @@ alter table delivery
 -- row's) and then its account, so each minute's tasks of an account lie together. The walk looks at the next id of
 -- anybody's; where that is another account's it jumps to this one's place in that minute, or over it. So a minute costs
 -- two look-ups however many tasks others have in it, a stretch without tasks none, and a page ends the walk.
--- One statement a day, on the day's own partition: on the parent each look-up would lock all of them.
+-- One statement a day, on the day's own partition: on the parent each look-up would lock all of them. The day is named
+-- all the same, since the primary key begins with it.
 create function account_tasks(
     account int, since timestamptz, until timestamptz, backwards boolean, skip bigint, most bigint
 ) returns table (
@@ -89,18 +90,21 @@ begin
                     from walk w
                     cross join lateral (
                         select t.id, left(t.id::text, 8) as minute, substr(t.id::text, 9, 5) collate "C" as account
-                        from %1$I t where t.id %2$s w.bound and t.id %3$s $5::uuid order by t.id %4$s limit 1
+                        from %1$I t
+                        where t.day = $15 and t.id %2$s w.bound and t.id %3$s $5::uuid order by t.id %4$s limit 1
                     ) next
                     cross join lateral (
                         select case
                             when next.account <> $6 then 0
                             when $9 || next.minute in ($10, $11) then (
                                 select count(*) from %1$I t
-                                where t.id between (next.minute || $12)::uuid and (next.minute || $13)::uuid and %5$s
+                                where t.day = $15
+                                    and t.id between (next.minute || $12)::uuid and (next.minute || $13)::uuid and %5$s
                             )
                             else (
                                 select count(*) from %1$I t
-                                where t.id between (next.minute || $12)::uuid and (next.minute || $13)::uuid
+                                where t.day = $15
+                                    and t.id between (next.minute || $12)::uuid and (next.minute || $13)::uuid
                             )
                         end as n
                     ) c
@@ -130,7 +134,7 @@ begin
                 -- Beyond the whole minute; and up to this account's place in it.
                 case when backwards then first_of_all else last_of_all end,
                 case when backwards then last_of_mine else first_of_mine end,
-                to_char(at_day, 'YYYY'), since_minute, until_minute, first_of_mine, last_of_mine, skip;
+                to_char(at_day, 'YYYY'), since_minute, until_minute, first_of_mine, last_of_mine, skip, at_day;
             if minutes is null then
                 skip := skip - counted;
             else
@@ -139,13 +143,13 @@ begin
                     from unnest($1::text[]) as m (minute)
                     cross join lateral (
                         select * from %1$I t
-                        where t.id between (m.minute || $4)::uuid and (m.minute || $5)::uuid and %3$s
+                        where t.day = $8 and t.id between (m.minute || $4)::uuid and (m.minute || $5)::uuid and %3$s
                         offset 0
                     ) t
                     order by t.posted_at %2$s, t.id %2$s offset $6 limit $7
                     $page$,
                     'task_' || to_char(at_day, 'YYYYMMDD'), case when backwards then 'desc' else 'asc' end, in_range
-                ) using minutes, since, until, first_of_mine, last_of_mine, skip - before, most;
+                ) using minutes, since, until, first_of_mine, last_of_mine, skip - before, most, at_day;
                 get diagnostics given = row_count;
                 most := most - given;
                 skip := 0;
