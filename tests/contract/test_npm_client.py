@@ -145,6 +145,39 @@ def test_the_npm_client_runs_every_method(npm: Npm) -> None:
     assert (absent["status_code"], absent["result"]) == (40401, None)
 
 
+@pytest.mark.contract("10.2 npm dataforseo-client")
+def test_the_npm_client_runs_every_appendix_method(npm: Npm, request: pytest.FixtureRequest) -> None:
+    """user_data, errors, status and webhook_resend."""
+    [one] = npm((AI, "geminiLlmResponsesTaskPost", POSTED, [[asked(pingback_url="http://localhost:9/")]]))
+    [posted] = tasks(one, kind("TaskPost"), "task_post")
+    user_data, errors, status, resent = npm(
+        (APPENDIX, "userData", None, []),
+        (APPENDIX, "errors", None, []),
+        (APPENDIX, "appendixStatus", None, []),
+        (
+            APPENDIX,
+            "webhookResend",
+            "AppendixWebhookResendRequestInfo",
+            [[{"id": "11201415-ffff"}, {"id": posted["id"]}]],
+        ),
+    )
+    names = [said.get("kind") for said in (user_data, errors, status, resent)]
+    expected = ("UserData", "Errors", "Status", "WebhookResend")
+    assert names == [f"Appendix{name}ResponseInfo" for name in expected], (user_data, errors, status, resent)
+    [result] = user_data["answer"]["tasks"][0]["result"]
+    assert result["login"] == f"npm-{request.node.name}"
+    assert (result["money"]["total"], result["rates"]["limits"]["minute"]["appendix"]["user_data"]) == (10, 6)
+    prices = result["price"]["ai_optimization"]["llm_responses"]["task_post"]["priority_normal"]
+    assert prices == [{"cost_type": "per_request", "cost": 0.0002}]
+    rows = errors["answer"]["tasks"][0]["result"]
+    assert rows[0] == {"code": 20000, "message": "Ok."}
+    apis = {row["api"] for row in status["answer"]["tasks"][0]["result"]}
+    assert apis == {"ai_optimization", "appendix"}
+    bad, good = resent["answer"]["tasks"]
+    assert bad["status_code"] == 40501
+    assert (good["id"], good["status_code"] in (20100, 40601, 40602)) == (posted["id"], True)  # it may still be running
+
+
 def test_a_wrong_password_is_the_npm_clients_exception(project: Path, restante: Restante) -> None:
     """§2.1: with the very body of the original."""
     [refused] = Npm(project, restante.url, ("operator", "wrong"))((AI, "geminiLlmResponsesModels", None, []))

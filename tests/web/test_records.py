@@ -227,6 +227,7 @@ async def test_each_id_is_judged_alone(restante: Restante, shop: Shop, http: Htt
     assert (gone["status_code"], gone["status_message"]) == (40403, "Results Expired.")
 
 
+@pytest.mark.contract("10.1 PyPI dataforseo-client")
 async def test_the_official_client_resends(restante: Restante, shop: Shop, http: Http) -> None:
     async with receiving() as client:
         url = client.url + "/$id"
