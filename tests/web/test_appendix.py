@@ -199,8 +199,9 @@ def another_api(up: Restante, name: str) -> tuple[Process, str]:
     return process, process.wait_for(r"answers at (http://\S+?),", log=True)[1]
 
 
-def total(result: Any) -> Any:
-    return result["rates"]["statistics"]["day"]["total"]
+def total(result: Any) -> int:
+    count: int = result["rates"]["statistics"]["day"]["total"]
+    return count
 
 
 async def test_figures_are_what_was_called_and_charged(busy: Restante) -> None:
