@@ -98,12 +98,13 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        cap_of_all = settings.provider_cap()
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
                 catalogue.find,

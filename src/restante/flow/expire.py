@@ -11,7 +11,7 @@ from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PRO
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import deliveries, queue, rates, tasks
+from restante.store import deliveries, queue, rates, spending, tasks
 from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
 
@@ -51,11 +51,12 @@ async def keep_retention(
 
 
 async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
-    """Forget rate windows that are over and idempotency keys that expired, until cancelled."""
+    """Forget rate windows that are over, idempotency keys that expired and counts of duplicates, until cancelled."""
 
     async def sweep() -> None:
         await rates.forget(db)
         await idempotency_store.forget(db, clock() - idempotency)
+        await spending.forget(db, clock() - timedelta(days=2))  # a day and what clocks differ by
 
     await _every(HOUSEKEEPING_SECONDS, db, sweep)
 
