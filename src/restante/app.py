@@ -105,12 +105,13 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.push_async_callback(meter.close)
         stack.enter_context(background(meter.keep_flushed()))
         rates = RateLimits(Rates(db), utc_now, meter.count)
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        cap_of_all = settings.provider_cap()
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
                 catalogue.find,
