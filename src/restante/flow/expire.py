@@ -57,8 +57,7 @@ async def keep_retention(
 
 
 async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
-    """Forget rate windows that are over, idempotency keys that expired, counts of duplicates and old usage figures, until
-    cancelled."""
+    """Forget rate windows, idempotency keys, counts of duplicates and usage figures that are over, until cancelled."""
 
     async def sweep() -> None:
         await rates.forget(db)
