@@ -86,6 +86,13 @@ async def _answers(server: _Server) -> None:
     await server.answers.wait()
 
 
+def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
+    meter = Meter(db, utc_now)
+    stack.push_async_callback(meter.close)
+    stack.enter_context(background(meter.keep_flushed()))
+    return meter
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
@@ -104,16 +111,15 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
-        meter = Meter(db, utc_now)
-        stack.push_async_callback(meter.close)
-        stack.enter_context(background(meter.keep_flushed()))
+        meter = _metering(stack, db)
         rates = RateLimits(Rates(db), utc_now, meter.count)
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        cap_of_all = settings.provider_cap()
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
                 catalogue.find,

@@ -28,10 +28,11 @@ def prompt(text: str) -> Prompt:
     return Prompt(user_prompt=text, model_name=MODEL.name)
 
 
-async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0) -> Live:
+async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0, cap_of_all: int = 0) -> Live:
     lease = Lease(shop.db, "an api", 60)
     await lease._register()
-    return Live(shop.db, lease, provider or ScriptedProvider(scripted_models()), shop.settler, shop.clock, seconds)
+    provider = provider or ScriptedProvider(scripted_models())
+    return Live(shop.db, lease, provider, shop.settler, shop.clock, seconds, cap_of_all)
 
 
 @pytest.mark.contract("6 Live base fee")

@@ -216,8 +216,9 @@ def another_api(up: Restante, name: str) -> tuple[Process, str]:
     return process, process.wait_for(r"answers at (http://\S+?),", log=True)[1]
 
 
-def total(result: Any) -> Any:
-    return result["rates"]["statistics"]["day"]["total"]
+def total(result: Any) -> int:
+    count: int = result["rates"]["statistics"]["day"]["total"]
+    return count
 
 
 @pytest.mark.contract("3.7 rates.statistics", "3.7 money")

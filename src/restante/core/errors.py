@@ -9,7 +9,11 @@
     │   ├── Unauthorized            40100
     │   ├── TaskFailed              40103
     │   ├── PaymentRequired         40200
+    │   ├── AccountPaused           40201
     │   ├── RateExceeded            40202
+    │   ├── CapReached              40203
+    │   ├── DuplicatesPerHour       40205
+    │   ├── DuplicatesPerDay        40206
     │   ├── TooManyAtOnce           40209
     │   ├── InsufficientFunds       40210
     │   ├── NotFound                40400
@@ -24,6 +28,7 @@
     │   ├── TaskInQueue             40602
     │   ├── InternalError           50000
     │   ├── ProviderFailed          50301
+    │   ├── ModelPaused             50303
     │   └── LiveTimeout             50401
     └── OperatorError               for whoever runs restante: what is wrong and how to mend it
 
@@ -114,11 +119,39 @@ class PaymentRequired(Refusal):
     template = "Payment Required."
 
 
+class AccountPaused(Refusal):
+    """The operator paused the account (the original's words are unknown, §2.2): live tasks are refused."""
+
+    code = 40201
+    template = "The account is temporarily blocked. Its queued tasks wait until it is resumed."
+
+
 class RateExceeded(Refusal):
     """`RateExceeded("20 >= 20")`: calls of this minute, and the limit (contract §12.6)."""
 
     code = 40202
     template = "The rates limit per minute has been exceeded: {}."
+
+
+class CapReached(Refusal):
+    """The task's hold would pass a daily cap, the account's or the installation's (contract §12.30)."""
+
+    code = 40203
+    template = "The daily cost limit has been exceeded."
+
+
+class DuplicatesPerHour(Refusal):
+    """`DuplicatesPerHour("3 >= 3")`: such tasks accepted in this clock hour, and the limit."""
+
+    code = 40205
+    template = "The limit of duplicate tasks per hour has been exceeded: {}."
+
+
+class DuplicatesPerDay(Refusal):
+    """The same of this UTC day."""
+
+    code = 40206
+    template = "The limit of duplicate tasks per day has been exceeded: {}."
 
 
 class TooManyAtOnce(Refusal):
@@ -203,6 +236,13 @@ class ProviderFailed(Refusal):
     template = "3rd Party API Service Unavailable ({})."
 
 
+class ModelPaused(Refusal):
+    """The operator paused the model: live tasks are refused, queued ones wait."""
+
+    code = 50303
+    template = "Update in progress. Please try after a few minutes."
+
+
 class LiveTimeout(Refusal):
     code = 50401
     template = "Internal Error - Timeout."
@@ -227,10 +267,7 @@ _NEVER_ANSWERED: Final = {
     40104: "Please verify your account before using the API.",
     40106: "Task completed with partial results.",
     40201: "The account is temporarily blocked.",
-    40203: "The cost limit has been exceeded.",
     40204: "Access denied: no subscription.",
-    40205: "The limit of duplicate tasks per hour has been exceeded.",
-    40206: "The limit of duplicate tasks per day has been exceeded.",
     40207: "Access denied. Your IP is not whitelisted.",
     40404: "No Prepared Data Found.",
     40505: "You are using old data.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import date, datetime, timedelta
 from enum import IntEnum
@@ -69,6 +70,12 @@ def read_prompt(request: bytes) -> Prompt:
     if always_reasons(prompt.model_name) and not prompt.use_reasoning:
         return msgspec.structs.replace(prompt, use_reasoning=True)
     return prompt
+
+
+def fingerprint(prompt: Prompt) -> bytes:
+    """A digest that two prompts share if they ask the same of the same model, however they were spelled."""
+    spelled = msgspec.structs.replace(prompt, temperature=prompt.temperature + 0.0, top_p=prompt.top_p + 0.0)  # -0.0
+    return hashlib.blake2b(msgspec.json.encode(spelled), digest_size=16).digest()
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

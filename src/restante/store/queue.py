@@ -47,19 +47,26 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class LiveOrder(msgspec.Struct, frozen=True):
-    """A live task on its way in. `at_once`: how many its account may have at work, 0: without limit."""
+    """A live task on its way in. `at_once`: how many its account may have at work; `cap`: what it may spend a day, in
+    nano-dollars; 0: without limit. `model`: the provider's name of it."""
 
     id: str
     account_id: int
     hold: int
     at_once: int = 0
+    cap: int = 0
+    model: str = ""
 
 
 class LiveHeld(msgspec.Struct, frozen=True):
-    """Ids of live tasks that are `held` now, and of those beyond what their account may have at work."""
+    """Ids of live tasks that are `held` now, and of those that are not: since the account or the model is paused
+    (`blocked`, `halted`), beyond what the account may have at work, beyond a cap. The balance does not cover others."""
 
     held: set[str]
+    blocked: set[str]
+    halted: set[str]
     crowded: set[str]
+    capped: set[str]
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -111,8 +118,11 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
     ]
 
 
-async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder]) -> LiveHeld | None:
-    """Hold the money of live tasks and lease them.
+async def hold_live(
+    db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder], provider: str = "", cap_of_all: int = 0
+) -> LiveHeld | None:
+    """Hold the money of live tasks and lease them. `provider` runs them, for what is paused of it. `cap_of_all`: what
+    all accounts may spend a day, 0: without limit; needs `spending.lock_spending` in a statement before.
 
     None: the token's lease has ended, so nothing was held.
     """
@@ -127,9 +137,14 @@ async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[Liv
         GEMINI,
         Function.LIVE,
         [one.at_once for one in wanted],
+        [one.cap for one in wanted],
+        [one.model for one in wanted],
+        provider,
+        cap_of_all,
     )
     assert row is not None
-    return LiveHeld(set(map(str, row["ids"])), set(map(str, row["crowded"]))) if row["alive"] else None
+    fates = ("ids", "blocked", "halted", "crowded", "capped")
+    return LiveHeld(*({str(one) for one in row[fate]} for fate in fates)) if row["alive"] else None
 
 
 async def settle(db: Session, token: int, day: date, now: datetime, group: Sequence[Settlement]) -> set[str]:

@@ -80,13 +80,23 @@ class Recorded(msgspec.Struct, frozen=True):
     request: bytes | None
 
 
-async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[Order]) -> int:
-    """Hold the money for, store and queue the first n orders: as many as the balance covers; n is returned.
+class Covered(msgspec.Struct, frozen=True):
+    """How many orders, from the first on, were accepted, and whether a cap refused the next rather than the balance."""
+
+    number: int
+    capped: bool
+
+
+async def accept(
+    db: Session, account_id: int, now: datetime, orders: Sequence[Order], cap: int = 0, cap_of_all: int = 0
+) -> Covered:
+    """Hold the money for, store and queue as many orders as the balance and the daily caps cover (nano-dollars; 0: no
+    cap). `cap_of_all` needs `spending.lock_spending` in a statement before.
 
     `now` is the POST's one time, in UTC: it is in the ids, is posted_at and names the day. Raises Conflict when an id
     exists; then nothing was accepted.
     """
-    count: int = await db.value(
+    row = await db.row(
         "accept",
         account_id,
         now.date(),
@@ -98,8 +108,11 @@ async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[O
         [pack(order.request) for order in orders],
         GEMINI,
         Function.TASK_POST,
+        cap,
+        cap_of_all,
     )
-    return count
+    assert row is not None
+    return Covered(row["covered"], row["capped"])
 
 
 async def ready(db: Session, account_id: int, most: int, since: datetime) -> list[Listed]:

@@ -21,7 +21,6 @@ from restante.core.answer import Answer
 from restante.core.errors import (
     CREATED_CODE,
     CREATED_MESSAGE,
-    InsufficientFunds,
     InternalError,
     InvalidBody,
     InvalidPath,
@@ -33,7 +32,7 @@ from restante.core.errors import (
 from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, IDEMPOTENCY_KEY_CHARS
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, read_prompt
-from restante.flow.accept import Acceptor, Judged
+from restante.flow.accept import Acceptor, Fates, Judged
 from restante.flow.collect import Collector
 from restante.flow.idempotency import Key, Once, key_of
 from restante.flow.live import Live
@@ -107,12 +106,14 @@ class Api:
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
 
-        def body_of(ids: Sequence[str], covered: int) -> bytes:
-            return self._accepted(account_id, path, verdicts, ids, covered, started)
+        def body_of(ids: Sequence[str], fates: Fates) -> bytes:
+            return self._accepted(account_id, path, verdicts, ids, fates, started)
 
+        allowance = allowance_of(request)
         if not isinstance(key, Key):
-            return json_text(body_of(*(await self._acceptor.accept(account_id, good) if good else ([], 0))))
-        answered = await self._once.accept(key, good, body_of)
+            accepted = await self._acceptor.accept(account_id, good, allowance=allowance) if good else ([], [])
+            return json_text(body_of(*accepted))
+        answered = await self._once.accept(key, good, body_of, allowance)
         if isinstance(answered, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, answered, started)
         return json_text(answered)
@@ -123,22 +124,22 @@ class Api:
         path: Sequence[str],
         verdicts: Sequence[Verdict],
         ids: Sequence[str],
-        covered: int,
+        fates: Fates,
         started: float,
     ) -> bytes:
-        """task_post's answer: `ids` are of the good tasks, of which the first so many are covered."""
+        """task_post's answer: `ids` and `fates` are of the good tasks."""
         elapsed = time.perf_counter() - started
-        accepted = iter(zip(ids, (position < covered for position in range(len(ids))), strict=True))
+        good = iter(zip(ids, fates, strict=True))
         entries = []
         for one in verdicts:
-            refusal = one.refusal
-            task_id, paid = (self._mint(account_id, Function.TASK_POST), False) if refusal else next(accepted)
-            if paid:
+            refused = one.refusal
+            task_id, fate = (self._mint(account_id, Function.TASK_POST), refused) if refused else next(good)
+            if fate is None:
                 entries.append(_created(task_id, path, elapsed, one.request))
             else:
-                refusal = refusal or InsufficientFunds()
-                entries.append(wire.entry(task_id, path, refusal=refusal, request=one.request))
-        return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=covered * STANDARD_HOLD)
+                entries.append(wire.entry(task_id, path, refusal=fate, request=one.request))
+        cost = fates.count(None) * STANDARD_HOLD
+        return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost)
 
     async def live(self, request: Request) -> Response:
         """§3.4: one task, answered in this call."""
@@ -155,8 +156,8 @@ class Api:
         if verdict.model is None:
             task_id = self._mint(account_id, Function.LIVE)
             return answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
-        at_once = allowance_of(request).live_at_once
-        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request), at_once)
+        prompt = read_prompt(verdict.request)
+        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, prompt, allowance_of(request))
         elapsed = time.perf_counter() - started
         if isinstance(outcome, Answer):
             result = wire.answer_result(outcome, self._clock())
