@@ -117,8 +117,9 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.body_bytes,
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
+        own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
         config = uvicorn.Config(
-            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
+            create_app(api.routes() + own.routes(), passwords, utc_now),
             http="httptools",
             loop="none",
             proxy_headers=False,
