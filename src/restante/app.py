@@ -141,12 +141,13 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             body_bytes=settings.body_bytes,
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
+        own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
         config = uvicorn.Config(
             create_app(
                 api.routes()
                 + Appendix(db, provider.name, meter, rates, utc_now).routes()
                 + records.routes()
-                + Own(db, utc_now, settings.body_bytes).routes(),
+                + own.routes(),
                 passwords,
                 utc_now,
             ),

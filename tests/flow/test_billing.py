@@ -19,8 +19,9 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.end import cancel
 from restante.flow.idempotency import Once, key_of
+from restante.flow.lease import reap
 from restante.flow.settle import failed
-from restante.store import spending
+from restante.store import queue, spending
 from restante.store.database import Database
 from restante.web.wire import postback
 from tests.flow.conftest import Shop, until
@@ -236,4 +237,53 @@ async def test_what_is_accepted_again_is_counted_once(
     assert len(set(answers)) == 1
     assert await db._on.fetchval("select posted from fingerprint") == 2
     assert (await shop.account()).held == 3 * STANDARD_HOLD
+    assert not await differences(db)
+
+
+async def test_tries_and_lost_workers_are_never_charged_twice(shop: Shop, db: Database) -> None:
+    """§12.8: two calls put off, one worker lost with the answer in its hands; one charge, exact to the nano-dollar."""
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    for _ in range(2):
+        assert len(await shop.claim(token)) == 1
+        assert await queue.park(db, token, task_id, 0, tried=True)
+        assert (await shop.account()).held == STANDARD_HOLD
+        assert await queue.promote(db)
+    lost = await shop.lease(seconds=-1)
+    await shop.claim(lost)
+    assert await reap(db) == 1
+    await shop.claim(token)
+    assert not await shop.settler.settle(success(lost, task_id, "0.02"))
+    assert await shop.settler.settle(success(token, task_id, "0.000000123"))
+    assert not await shop.settler.settle(success(token, task_id, "0.000000123"))
+    charged = STANDARD_FEE + 123
+    rows = "select kind, balance, held, spent from transfer where task_id = $1 order by kind"
+    assert await db._on.fetch(rows, task_id) == [
+        (2, -STANDARD_HOLD, STANDARD_HOLD, 0),
+        (3, STANDARD_HOLD - charged, -STANDARD_HOLD, charged),
+    ]
+    after = await shop.account()
+    assert (after.balance, after.held, after.spent) == (parse_usd("10") - charged, 0, charged)
+    assert await today(db) == (shop.clock().date(), charged, 0)
+    assert not await differences(db)
+
+
+async def test_a_dear_answer_makes_a_debtor_who_is_shown_nothing_until_the_top_up(shop: Shop, db: Database) -> None:
+    """§12.7-8: funds for two of three; one costs more than its hold; withheld and parked, woken by the top-up."""
+    await accounts.top_up(db, "shop", Nano(2 * STANDARD_HOLD - parse_usd("10")), shop.clock())
+    ids, fates = await shop.acceptor.accept(shop.id, [judged("a"), judged("b"), judged("c")])
+    assert codes(fates) == [20100, 20100, 40210]
+    token = await shop.lease()
+    [one] = await shop.claim(token, 1)
+    await shop.settler.settle(success(token, one.id, "0.0367"))
+    assert (await shop.account()).balance == STANDARD_HOLD - parse_usd("0.0369") < 0
+    assert await shop.claim(token) == []
+    assert [(await shop.collector.task_get(shop.id, task_id)).code for task_id in ids] == [40200, 40602, 40401]
+    assert codes((await shop.acceptor.accept(shop.id, [judged()]))[1]) == [40210]
+    await accounts.top_up(db, "shop", Nano(parse_usd("0.0369") - STANDARD_HOLD), shop.clock())
+    assert (await shop.collector.task_get(shop.id, ids[0])).code == 20000
+    [other] = await shop.claim(token)
+    await shop.settler.settle(failed(token, other.id, shop.clock().date(), ProviderFailed("overloaded")))
+    after = await shop.account()
+    assert (after.balance, after.held, after.spent) == (STANDARD_HOLD, 0, parse_usd("0.0369"))
     assert not await differences(db)

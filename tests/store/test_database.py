@@ -121,7 +121,8 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 
 
 HOT = [
-    "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints",
+    "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints", "accept",
+    "erase_day",
     "waiting_deliveries", "claim_deliveries", "record_attempts",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
@@ -155,6 +156,8 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612),
             *([30] * 1_000, [1] * 1_000, ["m"] * 1_000, "p", 0),
         ),
+        "accept": (*(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000, 1, 613, 1, 0),),
+        "erase_day": (now.date(), 1),
         "count_fingerprints": ([1] * 1_000, [b""] * 1_000, now, now),
         "take_rate": (1, "live", 2_000, 40, None),
         "find_answer_kept": (1, "key", now),

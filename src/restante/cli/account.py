@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from restante.cli.common import print_json, print_table, quiet_settings, with_database
+from restante.cli.common import confirm, print_json, print_table, quiet_settings, with_database
 from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
 from restante.core.limits import RATE_MAX
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
+from restante.flow.erase import Erased
+from restante.flow.erase import erase as erase_texts
+from restante.flow.pause import pause_account
 from restante.store import accounts as stored
 from restante.store.accounts import Account
 from restante.store.database import Database
@@ -63,14 +66,14 @@ def list_accounts(json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit")
-    print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:])
+    columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit", "")
+    print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:7])
 
 
 def _row(account: Account) -> tuple[object, ...]:
     limit = "metered" if account.credit_limit is None else show_usd(account.credit_limit)
     amounts = (account.balance, account.held, account.spent, account.funded)
-    return (account.id, account.login, *map(show_usd, amounts), limit)
+    return (account.id, account.login, *map(show_usd, amounts), limit, "paused" if account.paused else "")
 
 
 @app.command(name="top-up", epilog="Example: restante account top-up shop@example.org 25")
@@ -88,6 +91,54 @@ def top_up(login: str, amount: str, json: Json = False) -> None:
         print_json({"login": login, "balance": balance})
     else:
         print(f"{login} now has a balance of {show_usd(balance)} US dollars")
+
+
+@app.command(epilog="Example: restante account pause shop@example.org")
+def pause(login: str, json: Json = False) -> None:
+    """Pause an account: its queued tasks wait, its live tasks are refused. Running ones end, answers can be fetched."""
+    _set_paused(login, paused=True, json=json)
+
+
+@app.command(epilog="Example: restante account resume shop@example.org")
+def resume(login: str, json: Json = False) -> None:
+    """Resume a paused account: its tasks go on at once."""
+    _set_paused(login, paused=False, json=json)
+
+
+def _set_paused(login: str, *, paused: bool, json: bool) -> None:
+    async def work(db: Database) -> None:
+        await pause_account(db, login, paused=paused)
+
+    with_database(work)
+    if json:
+        print_json({"login": login, "paused": paused})
+    else:
+        print(f"{login} is {'paused' if paused else 'not paused'}")
+
+
+@app.command(epilog="Example: restante account erase shop@example.org --yes")
+def erase(
+    login: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Erase an account's prompts, answers, tags and webhooks at once. What is queued or running is cancelled, its money
+    returns. The ledger stays, and the account itself. Cannot be undone."""
+    confirm(f"Erase all prompts and answers of {login}? This cannot be undone.", yes=yes)
+
+    async def work(db: Database) -> Erased:
+        return await erase_texts(
+            db, login, utc_now(), lambda day, tasks: None if json else print(f"{day}  {tasks:,} tasks")
+        )
+
+    erased = with_database(work)
+    if json:
+        print_json(erased)
+    else:
+        print(
+            f"{login}: {erased.tasks:,} tasks and {erased.webhooks:,} webhooks are erased,"
+            f" {erased.cancelled:,} unfinished ones were cancelled"
+        )
 
 
 @app.command(epilog="Example: restante account password shop@example.org")

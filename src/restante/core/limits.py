@@ -85,6 +85,7 @@ COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transacti
 
 CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
+ERASE_POLL_SECONDS: Final = 0.05  # between looks whether an answer that is just being stored is; a group takes 8 ms
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
 
 # --- webhooks (contract §4, §12.18-12.20) ---------------------------------------------------------------

@@ -93,6 +93,16 @@ async def ensure_lane(db: Session, provider: str, project: str, model: str) -> i
     raise AssertionError("a lane vanished")
 
 
+async def pause_lane(db: Session, lane: int, *, paused: bool) -> None:
+    """Pause or resume a model: a paused lane is claimed by nobody."""
+    await db.rows("pause_lane", lane, paused)
+
+
+async def paused_models(db: Session, provider: str) -> set[str]:
+    """The models of a provider that are paused, by its own names."""
+    return {row["model"] for row in await db.rows("paused_models", provider)}
+
+
 async def waiting_lanes(db: Session, providers: Sequence[str]) -> list[Lane]:
     """Lanes of these providers with tasks ready now."""
     return [Lane(*row.values()) for row in await db.rows("waiting_lanes", list(providers))]
