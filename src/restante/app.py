@@ -25,7 +25,8 @@ from restante.flow.rates import Rates
 from restante.flow.settle import Settler
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.web.api import Api, create_app
+from restante.web.api import Api
+from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -111,13 +112,14 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
-            RateLimits(Rates(db), utc_now),
             utc_now,
             settings.body_bytes,
         )
+        own = Own(db, utc_now, settings.body_bytes)
+        rates = RateLimits(Rates(db), utc_now)
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         config = uvicorn.Config(
-            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
+            create_app(api.operations() + own.operations(), rates, settings.allowance(), passwords, utc_now),
             http="httptools",
             loop="none",
             proxy_headers=False,

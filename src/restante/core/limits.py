@@ -56,6 +56,7 @@ IDEMPOTENCY_HOURS: Final = 24.0
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
 
+DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
 # --- running -------------------------------------------------------------------------------------------

@@ -1,159 +1,24 @@
 """Judging what a client posts: each task alone, fields in the contract's order, the first error reported (§12.10).
 
-`PostedTask` is the one statement of the request's format: types and limits are enforced from it, and its field order is
-the order of judgement. A good task is decoded once; a bad one is looked at again, field by field.
+`PostedTask` (web/posted) is the one statement of the request's format: types and limits are enforced from it, and its
+field order is the order of judgement. A good task is decoded once; a bad one is looked at again, field by field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
 
 from restante.core import limits
 from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, UnknownField
-from restante.core.task import Message, Model
+from restante.core.task import Model
+from restante.web.posted import WEBHOOKS, PostedTask, RelaxedTask
 from restante.webhooks.address_guard import AllowList, literal_fault
 
 FindModel = Callable[[str], Model | None]
-
-
-_PROMPT: Final = Meta(
-    description="The question to the model.", examples=["which Alpine towns are easy to reach by train"]
-)
-_SYSTEM: Final = Meta(description="How the model is to behave.", examples=["answer like a travel agent"])
-_CHAIN: Final = Meta(description="The conversation so far, oldest first.")
-_MESSAGE: Final = Meta(description="What was said.", examples=["Hello, where to?"])
-_SUBSTITUTED: Final = (
-    "`$id` and `$tag` in it are replaced. An absolute http or https URL without credentials; private addresses are "
-    "refused unless the operator allows them."
-)
-
-
-class ChainMessage(Message, frozen=True, forbid_unknown_fields=True):
-    """A message of the chain as it may be posted."""
-
-    message: Annotated[str, Meta(max_length=limits.CHAIN_MESSAGE_CHARS), _MESSAGE]
-
-
-class PostedTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task as posted. Null means "not sent". Characters are Unicode code points; U+0000 is refused everywhere."""
-
-    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS), _PROMPT] | None = None
-    model_name: (
-        Annotated[
-            str,
-            Meta(min_length=1, max_length=limits.MODEL_NAME_CHARS),
-            Meta(
-                description="One of the names that `models` lists; an alias stands for its newest version.",
-                examples=["gemini-2.5-flash"],
-            ),
-        ]
-        | None
-    ) = None
-    max_output_tokens: (
-        Annotated[
-            int,
-            Meta(ge=1, le=limits.OUTPUT_TOKENS_MAX),
-            Meta(
-                description="The answer's tokens at most. With reasoning at least "
-                f"{limits.OUTPUT_TOKENS_MIN_REASONING}, for it is paid from the same budget.",
-                extra_json_schema={"default": limits.OUTPUT_TOKENS_DEFAULT},
-            ),
-        ]
-        | None
-    ) = None
-    temperature: (
-        Annotated[
-            float,
-            Meta(ge=0, le=limits.TEMPERATURE_MAX),
-            Meta(
-                description="The higher, the less predictable.",
-                extra_json_schema={"default": limits.TEMPERATURE_DEFAULT},
-            ),
-        ]
-        | None
-    ) = None
-    top_p: (
-        Annotated[
-            float,
-            Meta(ge=0, le=1),
-            Meta(
-                description="Only the likeliest tokens up to this total probability are considered.",
-                extra_json_schema={"default": limits.TOP_P_DEFAULT},
-            ),
-        ]
-        | None
-    ) = None
-    web_search: (
-        Annotated[
-            bool,
-            Meta(
-                description="Let the model search the web where it supports that: a permission, no guarantee.",
-                extra_json_schema={"default": False},
-            ),
-        ]
-        | None
-    ) = None
-    use_reasoning: (
-        Annotated[
-            bool,
-            Meta(
-                description="Let the model reason before it answers. Pro models always do.",
-                extra_json_schema={"default": False},
-            ),
-        ]
-        | None
-    ) = None
-    system_message: Annotated[str, Meta(max_length=limits.SYSTEM_MESSAGE_CHARS), _SYSTEM] | None = None
-    message_chain: Annotated[Sequence[ChainMessage], Meta(max_length=limits.CHAIN_MESSAGES), _CHAIN] | None = None
-    tag: (
-        Annotated[
-            str,
-            Meta(max_length=limits.TAG_CHARS),
-            Meta(description="Yours: comes back with the task.", examples=["run-17"]),
-        ]
-        | None
-    ) = None
-    postback_url: (
-        Annotated[
-            str,
-            Meta(max_length=limits.URL_CHARS),
-            Meta(
-                description=f"The finished task is sent here (POST, gzip). {_SUBSTITUTED}",
-                examples=["https://hooks.example.org/answers?id=$id"],
-            ),
-        ]
-        | None
-    ) = None
-    pingback_url: (
-        Annotated[
-            str,
-            Meta(max_length=limits.URL_CHARS),
-            Meta(
-                description=f"Called (GET) when the task is finished. {_SUBSTITUTED}",
-                examples=["https://hooks.example.org/ping?id=$id&tag=$tag"],
-            ),
-        ]
-        | None
-    ) = None
-
-
-class RelaxedMessage(ChainMessage, frozen=True, forbid_unknown_fields=True):
-    """A message of the chain under RESTANTE_LIMITS=relaxed."""
-
-    message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED), _MESSAGE]
-
-
-class RelaxedTask(PostedTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task as posted, under RESTANTE_LIMITS=relaxed: the same format and order, but for the bounds named here."""
-
-    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS_RELAXED), _PROMPT] | None = None
-    system_message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED), _SYSTEM] | None = None
-    message_chain: Annotated[Sequence[RelaxedMessage], Meta(max_length=limits.CHAIN_MESSAGES), _CHAIN] | None = None
 
 
 class Format:
@@ -188,9 +53,6 @@ RELAXED: Final = Format(
 
 _FIELDS: Final = tuple(DOCUMENTED.field)
 _SISTER_FIELDS: Final = frozenset({"force_web_search", "web_search_country_iso_code", "web_search_city"})  # §8
-#: Fields that every task needs, and those that a live task may not have (contract §3.1, §3.4).
-REQUIRED: Final = ("user_prompt", "model_name")
-WEBHOOKS: Final = ("postback_url", "pingback_url")
 _OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -232,7 +94,7 @@ class Judge:
         self.form = form
         self._find_model = find_model
         self._allow = allow or AllowList()
-        self._ignore_unknown = ignore_unknown
+        self.ignore_unknown = ignore_unknown
 
     def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
         """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27), or
@@ -267,7 +129,7 @@ class Judge:
             return sent
         if sent is None:
             return Verdict(_NOTHING, refusal=InvalidBody())
-        if self._ignore_unknown:
+        if self.ignore_unknown:
             sent = {name: raw for name, raw in sent.items() if name in _FIELDS}
         values, faulty = _read_fields(sent, self.form)
         unknown = next((name for name in sent if name not in _FIELDS), None)

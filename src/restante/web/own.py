@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restante.core.errors import Refusal
 from restante.core.limits import CANCEL_IDS_MAX, TAG_CHARS
 from restante.core.task import parse_id
 from restante.flow.end import cancel
 from restante.store.database import Database
-from restante.web import body
+from restante.web import body, examples
+from restante.web.operation import Operation
 from restante.web.wire import postback
 
 PREFIX = "/restante/v1"
@@ -26,9 +26,9 @@ PREFIX = "/restante/v1"
 class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which queued tasks to cancel: exactly one of the three."""
 
-    ids: Annotated[list[str], Meta(max_length=CANCEL_IDS_MAX)] | None = None
-    tag: Annotated[str, Meta(min_length=1, max_length=TAG_CHARS)] | None = None
-    all: bool | None = None
+    ids: Annotated[list[str], Meta(max_length=CANCEL_IDS_MAX, description="These tasks.")] | None = None
+    tag: Annotated[str, Meta(min_length=1, max_length=TAG_CHARS, description="All tasks with this tag.")] | None = None
+    all: Annotated[bool, Meta(description="True: all tasks.")] | None = None
 
 
 class Cancelled(msgspec.Struct, frozen=True):
@@ -44,16 +44,31 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Own:
-    """The endpoints; `routes()` is what Starlette serves."""
+    """The endpoints; `operations()` is what is served."""
 
     def __init__(self, db: Database, clock: Callable[[], datetime], body_bytes: int) -> None:
         self._db = db
         self._clock = clock
         self._body_bytes = body_bytes
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
         """Our own paths."""
-        return [Route(f"{PREFIX}/tasks/cancel", self.cancel, methods=["POST"])]
+        return [
+            Operation(
+                group="restante's own",
+                name="cancel_tasks",
+                method="POST",
+                path=f"{PREFIX}/tasks/cancel",
+                summary="Cancel queued tasks",
+                description="Ends queued tasks of yours, named by one of `ids`, `tag` and `all`, and gives their money "
+                "back. Tasks that are running or finished, and ids that are not yours, are passed over.",
+                endpoint=self.cancel,
+                request=CancelRequest,
+                answers={200: Cancelled, 400: Fault},
+                sent={"tag": "run-17"},
+                rows=[Cancelled([examples.TASK_ID])],
+            )
+        ]
 
     async def cancel(self, request: Request) -> Response:
         """Cancel queued tasks of the caller by id, by tag, or all."""
