@@ -92,6 +92,7 @@ def _view(path: str, method: str, operation: Json, schemas: Json) -> Json:
     }
     answer = answers["200"]
     name = _target(answer["schema"])
+    prose, bar, codes = operation["description"].partition("\n\n|")
     row = schemas.get(name.removesuffix("Answer") + "Task", {}).get("properties", {}).get("result")
     return {
         "id": operation["operationId"],
@@ -99,13 +100,18 @@ def _view(path: str, method: str, operation: Json, schemas: Json) -> Json:
         "method": method.upper(),
         "path": path,
         "summary": operation["summary"],
-        "description": operation["description"],
+        "description": prose,
+        "codes": bar + codes,
         "parameters": [
             _field(one["name"], one["schema"] | one, one.get("required", False)) for one in operation["parameters"]
         ],
-        "posted": list(_tables(body.get("schema", {}), schemas)),
+        "posted": list(_tables(body.get("schema", {}), schemas, posted=True)),
         "many": body.get("schema", {}).get("maxItems"),
-        "answered": list(_tables(answer["schema"] if row is None else row, schemas)),
+        "answered": [
+            table
+            for schema in ([one["schema"] for one in answers.values()] if row is None else [row])
+            for table in _tables(schema, schemas)
+        ],
         "curl": _curl(path, method, operation, body.get("example")),
         "python": _python(path, method, operation, body.get("example")),
         "example": answer["example"],
@@ -113,28 +119,29 @@ def _view(path: str, method: str, operation: Json, schemas: Json) -> Json:
     }
 
 
-def _tables(schema: Json, schemas: Json) -> Iterator[Json]:
+def _tables(schema: Json, schemas: Json, *, posted: bool = False) -> Iterator[Json]:
     """A table of fields for each object in a schema, outermost first."""
     waiting, seen = list(_targets(schema)), set()
     while waiting:
         name = waiting.pop(0)
         if name not in seen:
             seen.add(name)
-            yield _table(name, schemas[name])
+            yield _table(name, schemas[name], posted=posted)
             waiting += _targets(schemas[name].get("properties", {}))
 
 
-def _table(name: str, schema: Json) -> Json:
+def _table(name: str, schema: Json, *, posted: bool = False) -> Json:
     required = schema.get("required", ())
-    fields = [_field(field, inner, field in required) for field, inner in schema["properties"].items()]
+    fields = [_field(field, inner, field in required, posted=posted) for field, inner in schema["properties"].items()]
     return {"name": name, "description": schema.get("description", ""), "fields": fields}
 
 
-def _field(name: str, schema: Json, required: bool) -> Json:
+def _field(name: str, schema: Json, required: bool, *, posted: bool = False) -> Json:
+    """`posted`: that null is as good as nothing is said once for all such fields."""
     default = schema.get("default")
     return {
         "name": name,
-        "type": _kind(schema),
+        "type": _kind(schema).removesuffix(" or null") if posted else _kind(schema),
         "limits": _limits(schema),
         "default": None if default is None else json.dumps(default),
         "required": required,
@@ -229,7 +236,7 @@ def _pretty(value: Any) -> str:
 
 def _prose(text: str) -> Markup:
     """The little Markdown that the document's descriptions have: paragraphs, tables, `code`."""
-    return Markup("").join(_block(block) for block in text.split("\n\n"))
+    return Markup("").join(_block(block) for block in text.strip().split("\n\n"))
 
 
 def _block(block: str) -> Markup:
