@@ -83,6 +83,8 @@ def _tidy(schema: Any) -> Any:
     kept = {name: _tidy(inner) for name, inner in schema.items() if not (name == "default" and inner is None)}
     if isinstance(kept.get("description"), str):
         kept["description"] = _OUR_SECTIONS.sub("", kept["description"])
+    if "enum" in kept and all(isinstance(value, str) for value in kept["enum"]):
+        kept["type"] = "string"
     match kept.get("anyOf"):
         case [{"type": "integer"}, {"type": "number"}]:
             del kept["anyOf"]

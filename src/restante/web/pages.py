@@ -221,8 +221,12 @@ def _python(path: str, method: str, operation: Json, sent: Any) -> str:
 
 def _literal(value: Any, indent: str = "    ") -> str:
     """A value as Python code, a member a line where it is long."""
-    if not isinstance(value, dict | list) or len(repr(value)) < 60:
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list):
+        return repr(value)
+    if len(repr(value)) < 60:
+        return repr(value).replace("'", '"')  # the examples hold no quotation marks
     inner = indent + "    "
     if isinstance(value, list):
         return "[\n" + "".join(f"{inner}{_literal(one, inner)},\n" for one in value) + f"{indent}]"
