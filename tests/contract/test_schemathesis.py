@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.support import Restante
 from tests.web.calls import call
 
-CALLS = 40  # of an operation, in each mode
+CALLS = 25  # of an operation, in each mode
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
