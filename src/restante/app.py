@@ -28,8 +28,9 @@ from restante.flow.settle import Settler
 from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.web.api import Api, create_app
+from restante.web.api import Api
 from restante.web.appendix import Appendix
+from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -127,14 +128,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
-            rates,
             utc_now,
             settings.body_bytes,
         )
         records = Records(
             db,
             Resender(db, utc_now, postback),
-            rates,
             utc_now,
             error_days=settings.error_days,
             ignore_unknown=settings.unknown_fields == "ignore",
@@ -144,10 +143,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
         config = uvicorn.Config(
             create_app(
-                api.routes()
-                + Appendix(db, provider.name, meter, rates, utc_now).routes()
-                + records.routes()
-                + own.routes(),
+                api.operations()
+                + Appendix(db, provider.name, meter, utc_now).operations()
+                + records.operations()
+                + own.operations(),
+                rates,
+                settings.allowance(),
                 passwords,
                 utc_now,
             ),

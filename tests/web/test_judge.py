@@ -19,6 +19,7 @@ from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, 
 from restante.core.task import Model, read_prompt
 from restante.web import judge, wire
 from restante.web.judge import Judge, Verdict
+from restante.web.posted import PostedTask
 
 FLASH = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", web_search=True, reasoning=True)
 PRO = Model(name="gemini-2.5-pro", served="gemini-2.5-pro", web_search=True, reasoning=True, reasoning_forced=True)
@@ -334,7 +335,7 @@ def test_blanks_and_a_byte_order_mark_change_nothing(sent: list[Any], seed: int)
 @pytest.mark.contract("12.10 order of validation")
 def test_the_request_format_names_the_contracts_fields_in_its_order() -> None:
     """§12.10: `PostedTask`'s order is the order of judgement."""
-    assert [field.name for field in msgspec.structs.fields(judge.PostedTask)] == list(RULES)
+    assert [field.name for field in msgspec.structs.fields(PostedTask)] == list(RULES)
 
 
 @pytest.mark.parametrize("depth", [*range(880, 1_020), 100_000])

@@ -65,6 +65,7 @@ ID_LIST_METADATA_DAYS: Final = 31  # one month
 CLOCK_TOLERANCE_SECONDS: Final = 60.0  # "until now" by a client's clock that is ahead of ours
 RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 
+DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
 # --- running -------------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 # An id is MMDDHHMM-AAAA-FFFF-0000-RRRRRRRRRRRR (contract §5.4): the minute of posting in UTC, the account in
 # hexadecimal, the function in decimal digits, and 48 random bits. It fits PostgreSQL's uuid type.
 _ID: Final = re.compile(r"([0-9]{8})-([0-9a-f]{4})-([0-9]{4})-([0-9a-f]{4})-([0-9a-f]{12})")
+ID_PATTERN: Final = f"^{_ID.pattern.translate(str.maketrans('', '', '()'))}$"  # as a JSON schema says it
 
 
 class TaskId(msgspec.Struct, frozen=True):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Final, get_args
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restante.core.allowance import Allowance, Endpoint
 from restante.core.errors import code_book
@@ -20,10 +20,11 @@ from restante.core.task import Function
 from restante.flow import health
 from restante.flow.health import Health, Status, worst
 from restante.flow.usage import Meter, Usage
+from restante.store.accounts import Account
 from restante.store.database import Session
 from restante.web import wire
-from restante.web.rate_limit import RateLimits
-from restante.web.respond import account_of, allowance_of, answer, endpoint_route, login_of, mint, path_of
+from restante.web.operation import Operation
+from restante.web.respond import account_of, allowance_of, answer, login_of, mint, path_of
 
 PATH: Final = "/v3/appendix"
 
@@ -183,23 +184,51 @@ class StatusResult(msgspec.Struct, frozen=True):
 
 
 class Appendix:
-    """The endpoints; `routes()` is what Starlette serves. `provider`: who answers what is posted."""
+    """The endpoints; `operations()` is what is served. `provider`: who answers what is posted."""
 
-    def __init__(
-        self, db: Session, provider: str, meter: Meter, rates: RateLimits, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, db: Session, provider: str, meter: Meter, clock: Callable[[], datetime]) -> None:
         self._db = db
         self._provider = provider
         self._meter = meter
-        self._rates = rates
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
         """The three paths."""
+        appendix = partial(Operation, group="Appendix", method="GET")
         return [
-            endpoint_route(self._rates, "GET", f"{PATH}/user_data", "user_data", self.user_data),
-            endpoint_route(self._rates, "GET", f"{PATH}/errors", "appendix_errors", self.errors),
-            endpoint_route(self._rates, "GET", f"{PATH}/status", "status", self.status),
+            appendix(
+                name="user_data",
+                path=f"{PATH}/user_data",
+                summary="Your limits, calls, money and prices",
+                description="Rates and caps, what was called and spent today and in this minute (UTC), the balance.",
+                endpoint=self.user_data,
+                rate="user_data",
+                result=UserDataResult,
+                origin=wire.origin_of("user_data"),
+                rows=[user_data_result(_example(), Allowance())],
+            ),
+            appendix(
+                name="appendix_errors",
+                path=f"{PATH}/errors",
+                summary="The status codes",
+                description="Every status code with its message.",
+                endpoint=self.errors,
+                rate="appendix_errors",
+                result=ErrorResult,
+                origin=wire.origin_of("appendix_errors"),
+                rows=[ErrorResult(code, message) for code, message in code_book()[:2]],
+            ),
+            appendix(
+                name="status",
+                path=f"{PATH}/status",
+                summary="How the installation is",
+                description="By kind of endpoint, as it is now.",
+                endpoint=self.status,
+                rate="status",
+                result=StatusResult,
+                origin=wire.origin_of("status"),
+                rows=status_results(Health(Status.OK, Status.OK, Status.OK, Status.OK)),
+            ),
         ]
 
     async def user_data(self, request: Request) -> Response:
@@ -323,3 +352,11 @@ _PRICES: Final = Prices(
         )
     )
 )
+
+
+def _example() -> Usage:
+    """What the documentation shows: an account on the day of the other examples."""
+    made_at = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    account = Account(66, "shop@example.org", 24_964_150_200, 0, 35_849_800, 25_000_000_000, 0, made_at)
+    calls = {"task_post": (1, 0), "tasks_ready": (3, 1), "task_get": (1, 0)}
+    return Usage(account, made_at, calls, {"task_post": 35_849_800}, {})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restante.core.errors import OperatorError, Refusal
 from restante.core.limits import CANCEL_IDS_MAX, LOGIN_CHARS, MODEL_NAME_CHARS, TAG_CHARS
@@ -20,7 +20,8 @@ from restante.flow.end import cancel
 from restante.flow.pause import pause_account, pause_model
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.web import body
+from restante.web import body, examples
+from restante.web.operation import Operation
 from restante.web.respond import account_of, login_of
 from restante.web.wire import postback
 
@@ -35,9 +36,9 @@ class CancelRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which queued tasks to cancel: exactly one of `ids`, `tag` and `all`; of the caller's account, or as the operator
     of another one (`login`) or of all accounts (`everyone`)."""
 
-    ids: Annotated[list[str], Meta(max_length=CANCEL_IDS_MAX)] | None = None
-    tag: Annotated[str, Meta(min_length=1, max_length=TAG_CHARS)] | None = None
-    all: bool | None = None
+    ids: Annotated[list[str], Meta(max_length=CANCEL_IDS_MAX, description="These tasks.")] | None = None
+    tag: Annotated[str, Meta(min_length=1, max_length=TAG_CHARS, description="All tasks with this tag.")] | None = None
+    all: Annotated[bool, Meta(description="True: all tasks.")] | None = None
     login: Login | None = None
     everyone: bool = False
 
@@ -91,7 +92,7 @@ class _Refused(Exception):
 
 
 class Own:
-    """The endpoints; `routes()` is what Starlette serves. `provider` answers the names of the catalogue."""
+    """The endpoints; `operations()` is what is served. `provider` answers the names of the catalogue."""
 
     def __init__(
         self, db: Database, clock: Callable[[], datetime], body_bytes: int, catalogue: Catalogue, provider: str
@@ -102,16 +103,66 @@ class Own:
         self._catalogue = catalogue
         self._provider = provider
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
         """Our own paths."""
-        endpoints: dict[str, Callable[[Request], Awaitable[msgspec.Struct]]] = {
-            "tasks/cancel": self.cancel,
-            "account/pause": lambda request: self.account(request, paused=True),
-            "account/resume": lambda request: self.account(request, paused=False),
-            "models/pause": lambda request: self.model(request, paused=True),
-            "models/resume": lambda request: self.model(request, paused=False),
-        }
-        return [Route(f"{PREFIX}/{path}", _answered(work), methods=["POST"]) for path, work in endpoints.items()]
+        paths = partial(Operation, group="restante's own", method="POST")
+        account = partial(
+            paths, request=AccountRequest, answers={200: AccountState, 400: Fault, 403: Fault, 404: Fault}, sent={}
+        )
+        model = partial(
+            paths,
+            request=ModelRequest,
+            answers={200: ModelState, 400: Fault, 403: Fault, 404: Fault},
+            sent={"model": "gemini-2.5-pro"},
+        )
+        return [
+            paths(
+                name="cancel_tasks",
+                path=f"{PREFIX}/tasks/cancel",
+                summary="Cancel queued tasks",
+                description="Ends queued tasks of yours, named by one of `ids`, `tag` and `all`, and gives their money "
+                "back. Tasks that are running or finished, and ids that are not yours, are passed over. The operator "
+                "may name another account (`login`) or all of them (`everyone`).",
+                endpoint=_answered(self.cancel),
+                request=CancelRequest,
+                answers={200: Cancelled, 400: Fault, 403: Fault, 404: Fault},
+                sent={"tag": "run-17"},
+                rows=[Cancelled([examples.TASK_ID])],
+            ),
+            account(
+                name="pause_account",
+                path=f"{PREFIX}/account/pause",
+                summary="Pause an account",
+                description="Its queued tasks wait and new ones are queued behind them; `live` is refused. Results can "
+                "be collected. The operator may name another account.",
+                endpoint=_answered(partial(self.account, paused=True)),
+                rows=[AccountState("shop@example.org", True)],
+            ),
+            account(
+                name="resume_account",
+                path=f"{PREFIX}/account/resume",
+                summary="Resume an account",
+                description="What waited goes on at once.",
+                endpoint=_answered(partial(self.account, paused=False)),
+                rows=[AccountState("shop@example.org", False)],
+            ),
+            model(
+                name="pause_model",
+                path=f"{PREFIX}/models/pause",
+                summary="Pause a model",
+                description="For the operator: the model's tasks wait, whoever posted them; its `live` is refused.",
+                endpoint=_answered(partial(self.model, paused=True)),
+                rows=[ModelState("gemini-2.5-pro", "gemini-2.5-pro", ["gemini-2.5-pro"], True)],
+            ),
+            model(
+                name="resume_model",
+                path=f"{PREFIX}/models/resume",
+                summary="Resume a model",
+                description="What waited goes on at once.",
+                endpoint=_answered(partial(self.model, paused=False)),
+                rows=[ModelState("gemini-2.5-pro", "gemini-2.5-pro", ["gemini-2.5-pro"], False)],
+            ),
+        ]
 
     async def cancel(self, request: Request) -> Cancelled:
         """Cancel queued tasks by id, by tag, or all: the caller's, or as the operator anybody's."""

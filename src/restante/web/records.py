@@ -8,16 +8,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final, Literal, TypeVar
+from functools import partial
+from typing import Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restante.core import limits
-from restante.core.errors import Refusal, TaskHanded, TaskInQueue, TooManyLiveTasks, TooManyTasks
+from restante.core.errors import (
+    CREATED_CODE,
+    CREATED_MESSAGE,
+    EmptyBody,
+    ForeignTask,
+    InvalidBody,
+    InvalidField,
+    OtherFunction,
+    Refusal,
+    ResultsExpired,
+    TaskHanded,
+    TaskInQueue,
+    TaskNotFound,
+    TooManyLiveTasks,
+    TooManyTasks,
+    UnknownField,
+)
 from restante.core.task import Function, parse_id
 from restante.flow.collect import Fetched
 from restante.flow.resend import Resender
@@ -25,98 +41,13 @@ from restante.store import deliveries, tasks
 from restante.store.database import Database
 from restante.store.deliveries import FailedAttempt, Kind
 from restante.store.tasks import Recorded
-from restante.web import body, judge, wire
+from restante.web import body, examples, judge, wire
 from restante.web.fields import Asked, Reader
-from restante.web.rate_limit import RateLimits
-from restante.web.respond import account_of, answer, endpoint_route, mint, path_of
+from restante.web.operation import Operation
+from restante.web.record_rows import ErrorRow, ErrorsRequest, IdListRequest, IdListRow, ResendRequest
+from restante.web.respond import account_of, answer, mint, path_of
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-_MOMENT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{2}:[0-9]{2}$"
-_ID: Final = r"^[0-9]{8}-[0-9a-fA-F]{4}-[0-9]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-
-_Limit = Annotated[int, Meta(ge=1, le=limits.LISTED_ROWS_MAX, description="How many rows at the most.")]
-_Offset = Annotated[int, Meta(ge=0, le=limits.LISTED_OFFSET_MAX, description="How many rows to leave out before them.")]
-
-
-class ResendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task whose webhooks are to go out again (§3.10)."""
-
-    id: Annotated[str, Meta(pattern=_ID, description="The task's id, as task_post answered it.")] | None = None
-
-
-class IdListRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which tasks to list (§3.11)."""
-
-    datetime_from: (
-        Annotated[
-            str,
-            Meta(
-                pattern=_MOMENT,
-                description="Posted at this time or later: `yyyy-mm-dd hh:mm:ss +00:00`, six months back at the most,"
-                " one month with include_metadata.",
-            ),
-        ]
-        | None
-    ) = None
-    datetime_to: (
-        Annotated[str, Meta(pattern=_MOMENT, description="Posted at this time or earlier; not in the future.")] | None
-    ) = None
-    limit: _Limit | None = None
-    offset: _Offset | None = None
-    sort: Annotated[Literal["asc", "desc"], Meta(description="Oldest first, or newest first.")] | None = None
-    include_metadata: Annotated[bool, Meta(description="With what each task was posted with.")] | None = None
-
-
-class ErrorsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which errors to list (§3.12)."""
-
-    limit: _Limit | None = None
-    offset: _Offset | None = None
-    filtered_function: (
-        Annotated[str, Meta(description="Only errors of this function: `pingback_url` or `postback_url`.")] | None
-    ) = None
-    datetime_from: (
-        Annotated[
-            str,
-            Meta(
-                pattern=_MOMENT,
-                description="At this time or later: `yyyy-mm-dd hh:mm:ss +00:00`, seven days back at the most.",
-            ),
-        ]
-        | None
-    ) = None
-    datetime_to: (
-        Annotated[str, Meta(pattern=_MOMENT, description="At this time or earlier; not in the future.")] | None
-    ) = None
-
-
-class IdListRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the account, Live ones included."""
-
-    id: str
-    url: Annotated[str, Meta(description="The path it was posted to, without the leading slash.")]
-    datetime_posted: str
-    datetime_done: Annotated[str, Meta(description="Null while it is open.")] | None
-    status: Annotated[str, Meta(description="The status code that task_get answers.")]
-    cost: Annotated[int | float, Meta(description="What was finally charged, in US dollars; 0 while it is open.")]
-    metadata: msgspec.Raw | UnsetType = UNSET
-
-
-class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt to bring a webhook that failed."""
-
-    id: str
-    datetime: str
-    function: Literal["pingback_url", "postback_url"]
-    error_code: Annotated[int, Meta(description="The HTTP status; 0 when no answer came.")]
-    error_message: Annotated[str, Meta(description="The URL that was called.")]
-    http_url: str
-    http_method: Literal["GET", "POST"]
-    http_code: int
-    http_time: Annotated[float, Meta(description="Seconds.")]
-    http_response: Annotated[str, Meta(description="How the answer's body began; when no answer came, why not.")]
-
 
 _WEBHOOK_RESEND: Final = b'{"api":"appendix","function":"webhook_resend"}'
 _ID_LIST: Final = b'{"api":"ai_optimization","function":"id_list"}'
@@ -125,17 +56,17 @@ _FUNCTIONS: Final[dict[Kind, tuple[Literal["pingback_url", "postback_url"], Lite
     Kind.PINGBACK: ("pingback_url", "GET"),
     Kind.POSTBACK: ("postback_url", "POST"),
 }
+_RESEND_REFUSALS: Final = (ForeignTask, OtherFunction, TaskNotFound, ResultsExpired, TaskHanded, TaskInQueue)
 _SECOND: Final = timedelta(seconds=1)  # rows show whole seconds, so "until 12:15:08" has all of that second
 
 
 class Records:
-    """The endpoints; `routes()` is what Starlette serves. `error_days`: how long attempts are kept."""
+    """The endpoints; `operations()` is what is served. `error_days`: how long attempts are kept."""
 
     def __init__(
         self,
         db: Database,
         resender: Resender,
-        rates: RateLimits,
         clock: Callable[[], datetime],
         *,
         error_days: int = limits.ERROR_DAYS,
@@ -144,7 +75,7 @@ class Records:
     ) -> None:
         self._db = db
         self._resender = resender
-        self._rates = rates
+        self._ignore_unknown = ignore_unknown
         self._clock = clock
         self._error_days = error_days
         self._body_bytes = body_bytes
@@ -157,12 +88,58 @@ class Records:
         )
         self._errors = Reader(ErrorsRequest, fault=self._errors_fault, ignore_unknown=ignore_unknown)
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
         """The three paths."""
+        records = partial(Operation, method="POST", ignores_unknown=self._ignore_unknown)
+        whole = (EmptyBody, InvalidBody, InvalidField, UnknownField)
         return [
-            endpoint_route(self._rates, "POST", "/v3/appendix/webhook_resend", "webhook_resend", self.webhook_resend),
-            endpoint_route(self._rates, "POST", "/v3/ai_optimization/id_list", "id_list", self.id_list),
-            endpoint_route(self._rates, "POST", "/v3/ai_optimization/errors", "errors", self.errors),
+            records(
+                group="Appendix",
+                name="webhook_resend",
+                path="/v3/appendix/webhook_resend",
+                summary="Send webhooks again",
+                description="The pingback and the postback of finished tasks go out again, with the ids they had.",
+                endpoint=self.webhook_resend,
+                rate="webhook_resend",
+                request=ResendRequest,
+                requires=("id",),
+                tasks=limits.RESEND_IDS,
+                success=(CREATED_CODE, CREATED_MESSAGE),
+                refusals=(TooManyTasks, *whole, *_RESEND_REFUSALS),
+                origin=wire.LLM_RESPONSES,
+                sent={"id": examples.TASK_ID},
+            ),
+            records(
+                group="AI Optimization",
+                name="id_list",
+                path="/v3/ai_optimization/id_list",
+                summary="List your tasks",
+                description="Tasks by when they were posted, live ones included, for six months.",
+                endpoint=self.id_list,
+                rate="id_list",
+                request=IdListRequest,
+                requires=("datetime_from", "datetime_to"),
+                result=IdListRow,
+                refusals=(TooManyLiveTasks, *whole),
+                origin=_ID_LIST,
+                sent={"datetime_from": "2026-11-20 00:00:00 +00:00", "datetime_to": "2026-11-20 23:00:00 +00:00"},
+                rows=[_EXAMPLE_ID],
+            ),
+            records(
+                group="AI Optimization",
+                name="errors",
+                path="/v3/ai_optimization/errors",
+                summary="List webhooks that failed",
+                description="Each failed attempt to bring a webhook, newest first, for seven days by default.",
+                endpoint=self.errors,
+                rate="errors",
+                request=ErrorsRequest,
+                result=ErrorRow,
+                refusals=(TooManyLiveTasks, *whole),
+                origin=_ERRORS,
+                sent={"limit": 10, "filtered_function": "pingback_url"},
+                rows=[_EXAMPLE_ERROR],
+            ),
         ]
 
     async def webhook_resend(self, request: Request) -> Response:
@@ -367,3 +344,25 @@ def _error_row(failed: FailedAttempt) -> ErrorRow:
         http_time=failed.milliseconds / 1_000,
         http_response=reply if failed.status is not None else failed.error,
     )
+
+
+_EXAMPLE_ID: Final = IdListRow(
+    id=examples.TASK_ID,
+    url="/".join((*wire.FAMILY_PATH, "task_post")),
+    datetime_posted="2026-11-20 14:15:08 +00:00",
+    datetime_done="2026-11-20 14:15:31 +00:00",
+    status="20000",
+    cost=0.0358498,
+)
+_EXAMPLE_ERROR: Final = ErrorRow(
+    id=examples.TASK_ID,
+    datetime="2026-11-20 14:15:41 +00:00",
+    function="pingback_url",
+    error_code=500,
+    error_message="https://hooks.example.org/ping",
+    http_url="https://hooks.example.org/ping",
+    http_method="GET",
+    http_code=500,
+    http_time=0.42,
+    http_response="oops",
+)
