@@ -106,7 +106,8 @@ def test_a_bad_receiver_lists_the_task_within_eleven_seconds(tmp_path: Path) -> 
     with house(tmp_path, WEBHOOK_ALLOW="127.0.0.1") as home, contextlib.ExitStack() as stack:
         names = ("inside", "failing", "hanging", "closing", "redirecting")
         inside, *bad = [stack.enter_context(client(tmp_path, name)) for name in names]
-        for receiver, how in zip(bad, (500, "hang", "close", f"{inside.url}/secrets"), strict=True):
+        ways: list[int | str] = [500, "hang", "close", f"{inside.url}/secrets"]
+        for receiver, how in zip(bad, ways, strict=True):
             receiver.answers(how)
         home.up()
         ids = home.post([task(postback_url=f"{receiver.url}/$id") for receiver in bad for _ in range(25)])
