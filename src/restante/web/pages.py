@@ -126,7 +126,8 @@ def _tables(schema: Json, schemas: Json, *, posted: bool = False) -> Iterator[Js
         name = waiting.pop(0)
         if name not in seen:
             seen.add(name)
-            yield _table(name, schemas[name], posted=posted)
+            if "properties" in schemas[name]:  # else it is a list of words, which its field describes
+                yield _table(name, schemas[name], posted=posted)
             waiting += _targets(schemas[name].get("properties", {}))
 
 
