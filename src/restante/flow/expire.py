@@ -43,7 +43,12 @@ async def keep_retention(
         while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):
             pass
         today = clock().date()
-        for table, days in (("answer", result_days), ("task_request", result_days), ("task", task_days)):
+        for table, days in (
+            ("answer", result_days),
+            ("answer_raw", result_days),
+            ("task_request", result_days),
+            ("task", task_days),
+        ):
             for name in await db.drop_days(table, today - timedelta(days=days)):
                 log.info("dropped %s: its time is over", name)
 
