@@ -35,6 +35,7 @@ from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
+from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
@@ -146,7 +147,8 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 api.operations()
                 + Appendix(db, provider.name, meter, utc_now).operations()
                 + records.operations()
-                + own.operations(),
+                + own.operations()
+                + RawReplies(db, utc_now).operations(),
                 rates,
                 settings.allowance(),
                 passwords,

@@ -26,6 +26,7 @@ from restante.web.operation import Operation
 from restante.web.own import Own
 from restante.web.posted import PostedTask
 from restante.web.rate_limit import RateLimits
+from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop, basic, call, fetched, one_task
@@ -41,7 +42,10 @@ def operations(form: Format = DOCUMENTED, *, ignore_unknown: bool = False) -> li
     appendix = Appendix(_NONE, "scripted", _NONE, _NONE)
     records = Records(_NONE, _NONE, _NONE, ignore_unknown=ignore_unknown)
     own = Own(_NONE, _NONE, 1, _NONE, "scripted")
-    return api.operations() + appendix.operations() + records.operations() + own.operations()
+    replies = RawReplies(_NONE, _NONE)
+    return [
+        *api.operations(), *appendix.operations(), *records.operations(), *own.operations(), *replies.operations(),
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +152,9 @@ def test_ignored_unknown_fields_may_be_sent() -> None:
 def test_the_examples_are_what_the_server_would_say(documented: Any) -> None:
     for path, methods in documented["paths"].items():
         for operation in methods.values():
-            content = operation["responses"]["200"]["content"]["application/json"]
+            content = next(iter(operation["responses"]["200"]["content"].values()))
+            if "$ref" not in content["schema"]:
+                continue  # another's JSON or HTML
             name = content["schema"]["$ref"].rpartition("/")[2]
             assert misfits(documented, content["example"], name) == [], path
             sent = operation.get("requestBody", {}).get("content", {}).get("application/json")

@@ -190,7 +190,7 @@ def _description(one: Operation, allowance: Allowance) -> str:
 def _answers(one: Operation, allowance: Allowance) -> Json:
     refused = {str(status): {"$ref": f"#/components/responses/{name}"} for status, name in _REFUSED.items()}
     if one.answers:
-        made = {}
+        made = {str(status): _other_media(one, status, media) for status, media in one.media.items()}
         for status, kind in one.answers.items():
             rows = [row for row in one.rows or () if isinstance(row, kind)]
             content: Json = {"schema": {"$ref": _SCHEMAS + kind.__name__}}
@@ -203,6 +203,13 @@ def _answers(one: Operation, allowance: Allowance) -> Json:
     limited = {"headers": headers} if one.rate and allowance != UNLIMITED else {}
     words = "The call was answered; each task in it tells its own fate."
     return {"200": {"description": words, **limited, "content": {"application/json": answer}}} | refused
+
+
+def _other_media(one: Operation, status: int, media: str) -> Json:
+    """What is not ours to describe: any JSON, or a text."""
+    content: Json = {"schema": {} if media == "application/json" else {"type": "string"}}
+    content |= {"example": one.rows[0]} if one.rows else {}
+    return {"description": HTTPStatus(status).phrase, "content": {media: content}}
 
 
 def _example(one: Operation) -> Any:

@@ -27,7 +27,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     Without `answers` the operation answers the envelope, whose tasks have `result` (its rows' type; None: always null)
     and any of the codes of `success` and `refusals`. What may be posted is an array of at most `tasks` of `request`,
     without the fields that it `omits`; those that it `requires` may not even be null.
-    With `answers` (HTTP status -> type) it takes and answers plain JSON.
+    With `answers` (HTTP status -> type) it takes and answers plain JSON; `media` (HTTP status -> media type) are those
+    that are another's JSON or no JSON, the first of `rows` being the example.
     `sent`, `rows` and `cost` (nano-dollars) make the example: the posted task or object, the result's rows.
     """
 
@@ -49,6 +50,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     success: tuple[int, str] = (OK_CODE, OK_MESSAGE)
     refusals: Sequence[type[Refusal]] = ()
     answers: Mapping[int, type] = {}
+    media: Mapping[int, str] = {}
     origin: bytes = LLM_RESPONSES
     sent: Mapping[str, Any] | None = None
     rows: Sequence[Any] | None = None
@@ -57,5 +59,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     def route(self, rates: RateLimits) -> Route:
         """What Starlette serves: the endpoint, its rate before it."""
         if self.rate is None:
-            return Route(self.path, self.endpoint, methods=[self.method])
+            route = Route(self.path, self.endpoint)
+            route.methods = {self.method}  # GET is not HEAD, here as elsewhere
+            return route
         return endpoint_route(rates, self.method, self.path, self.rate, self.endpoint)

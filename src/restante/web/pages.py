@@ -86,12 +86,12 @@ def _view(path: str, method: str, operation: Json, schemas: Json) -> Json:
     """An operation as the page shows it."""
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     answers = {
-        status: answer["content"]["application/json"]
+        status: next(iter(answer["content"].values()))
         for status, answer in operation["responses"].items()
         if "content" in answer
     }
     answer = answers["200"]
-    name = _target(answer["schema"])
+    name = _target(answer["schema"]) if "$ref" in answer["schema"] else ""
     prose, bar, codes = operation["description"].partition("\n\n|")
     row = schemas.get(name.removesuffix("Answer") + "Task", {}).get("properties", {}).get("result")
     return {
@@ -217,7 +217,8 @@ def _python(path: str, method: str, operation: Json, sent: Any) -> str:
     lines += [f'    "{_url(path, operation)}",', "    auth=(login, password),"]
     if sent is not None:
         lines.append(f"    json={_literal(sent)},")
-    return "\n".join([*lines, ").json()"])
+    html = "text/html" in operation["responses"]["200"]["content"]
+    return "\n".join([*lines, ").text" if html else ").json()"])
 
 
 def _literal(value: Any, indent: str = "    ") -> str:
@@ -236,7 +237,7 @@ def _literal(value: Any, indent: str = "    ") -> str:
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _prose(text: str) -> Markup:
