@@ -23,7 +23,6 @@ from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates
 from restante.flow.settle import Settler
-from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api, create_app
 from restante.web.auth import Passwords
@@ -31,7 +30,7 @@ from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_models, utc_now
 
 log = logging.getLogger("restante.api")
 
@@ -85,9 +84,9 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = build_provider(settings)
-        stack.push_async_callback(provider.close)
-        catalogue = Catalogue(provider)
+        models = build_models(settings)
+        stack.push_async_callback(models.close)
+        catalogue = models.catalogue()
         await catalogue.begin()
         lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds)
         await lease.begin()
@@ -98,12 +97,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        acceptor = Acceptor(db, Waker(db), utc_now)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, models.providers, settler, utc_now),
             catalogue,
             Judge(
                 catalogue.find,
@@ -135,7 +134,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 await asyncio.wait([answers, task], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 raise OperatorError("The HTTP server did not start.", "The log above says why.")
-            log.info("the API answers at %s, provider %s", address(server_socket), provider.name)
+            log.info("the API answers at %s, provider %s", address(server_socket), ", ".join(models.names))
             yield task
         finally:
             server.should_exit = True

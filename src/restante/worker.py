@@ -22,7 +22,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_models, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -32,8 +32,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = build_provider(settings)
-        stack.push_async_callback(provider.close)
+        models = build_models(settings)
+        stack.push_async_callback(models.close)
         settler = Settler(db, utc_now)
         lease = Lease(
             db,
@@ -45,7 +45,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
         runner = Runner(
-            db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
+            db, lease, models.providers, settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
             envelope=postback, on_owed=deliverer.wake,
         )  # fmt: skip
 
@@ -69,9 +69,11 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(deliverer.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
         log.info(
-            "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)
+            "the worker serves %s, %d calls at once",
+            ", ".join(models.names),
+            min(settings.concurrency, sum(provider.concurrency for provider in models.providers)),
         )
-        for other, tasks in (await queue.unserved(db, [provider.name])).items():
+        for other, tasks in (await queue.unserved(db, models.names)).items():
             log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
         with background(runner.run()) as claiming:
             yield claiming

@@ -19,7 +19,7 @@ from tests.flow.conftest import Shop, until
 from tests.flow.test_run import Odd, working
 from tests.support import differences
 
-MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
 
 
 def prompt(text: str) -> Prompt:
@@ -29,7 +29,7 @@ def prompt(text: str) -> Prompt:
 async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0) -> Live:
     lease = Lease(shop.db, "an api", 60)
     await lease._register()
-    return Live(shop.db, lease, provider or ScriptedProvider(scripted_models()), shop.settler, shop.clock, seconds)
+    return Live(shop.db, lease, [provider or ScriptedProvider(scripted_models())], shop.settler, shop.clock, seconds)
 
 
 async def test_an_answer_is_charged_the_live_fee(shop: Shop, db: Database) -> None:

@@ -14,7 +14,7 @@ from restante.providers.registry import STATIC_MODELS, Catalogue, embedded_model
 class Listing:
     """A provider that only lists."""
 
-    name = "listing"
+    name = "gemini"
     concurrency = 1
 
     def __init__(self, models: tuple[Model, ...]) -> None:
@@ -61,7 +61,7 @@ def test_embedded_models_keep_the_pro_rule_only() -> None:
 
 
 async def test_the_catalogue_finds_exact_names() -> None:
-    catalogue = Catalogue(Listing(scripted_models()))
+    catalogue = Catalogue([Listing(scripted_models())])
     assert catalogue.listed() == plain_models(), "the well-known names, before the provider was asked"
     await catalogue.refresh()
     assert catalogue.listed() == scripted_models()
@@ -72,13 +72,13 @@ async def test_the_catalogue_finds_exact_names() -> None:
 
 
 async def test_a_failed_refresh_keeps_the_last_list() -> None:
-    provider = Listing((Model(name="a", served="a"),))
-    catalogue = Catalogue(provider)
+    provider = Listing((Model(name="a", served="a", provider="gemini"),))
+    catalogue = Catalogue([provider])
     await catalogue.refresh()
     provider.answer = OperatorError("no list")
     with pytest.raises(OperatorError):
         await catalogue.refresh()
     assert catalogue.find("a") is not None
-    provider.answer = (Model(name="b", served="b"),)
+    provider.answer = (Model(name="b", served="b", provider="gemini"),)
     await catalogue.refresh()
     assert (catalogue.find("a"), len(catalogue.listed())) == (None, 1)

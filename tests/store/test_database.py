@@ -187,7 +187,7 @@ async def test_a_day_beyond_those_made_ahead_is_made_when_needed(db: Database) -
     await open_account(db, "shop", "1")
     number = (await accounts.find(db, "shop")).id
     for days in (20, -3):
-        acceptor = Acceptor(db, "scripted", Waker(db), lambda: utc_now() + timedelta(days=days))  # noqa: B023
-        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+        acceptor = Acceptor(db, Waker(db), lambda: utc_now() + timedelta(days=days))  # noqa: B023
+        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
         assert (await acceptor.accept(number, [Judged(model, None, b"{}")]))[1] == 1
     assert not await differences(db)

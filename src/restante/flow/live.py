@@ -38,14 +38,14 @@ class Live:
         self,
         db: Database,
         lease: Lease,
-        provider: Provider,
+        providers: Sequence[Provider],
         settler: Settler,
         clock: Callable[[], datetime],
         seconds: float = LIVE_SECONDS,
     ) -> None:
         self._db = db
         self._lease = lease
-        self._provider = provider
+        self._providers = {provider.name: provider for provider in providers}
         self._settler = settler
         self._clock = clock
         self._seconds = seconds
@@ -78,7 +78,8 @@ class Live:
     async def _ask_and_settle(
         self, task_id: str, token: int, now: datetime, model: Model, prompt: Prompt
     ) -> tuple[Answer | Refusal, int]:
-        outcome = await self._generate(Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds))
+        call = Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds)
+        outcome = await self._generate(model.provider, call)
         settlement = (
             answered(token, task_id, now.date(), LIVE_FEE, outcome, None)
             if isinstance(outcome, Answer)
@@ -89,14 +90,14 @@ class Live:
         log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
         return InternalError(), 0
 
-    async def _generate(self, call: Call) -> Answer | Refusal:
+    async def _generate(self, provider: str, call: Call) -> Answer | Refusal:
         try:
             async with asyncio.timeout(self._seconds):
-                outcome = await self._provider.generate(call)
+                outcome = await self._providers[provider].generate(call)
         except TimeoutError:
             return LiveTimeout()
         except Exception:
-            log.exception("provider %s broke on live task %s", self._provider.name, call.task_id)
+            log.exception("provider %s broke on live task %s", provider, call.task_id)
             return InternalError()
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 

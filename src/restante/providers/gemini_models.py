@@ -36,7 +36,11 @@ def text_models(listed: Iterable[ListedModel]) -> tuple[Model, ...]:
             served[version[1]] = name
     return tuple(
         Model(
-            name=name, served=served[name], reasoning=rows[served[name]].thinking, reasoning_forced=always_reasons(name)
+            name=name,
+            served=served[name],
+            provider="gemini",
+            reasoning=rows[served[name]].thinking,
+            reasoning_forced=always_reasons(name),
         )
         for name in sorted(served, key=_age)
     )
