@@ -75,7 +75,7 @@ class GeminiProvider:
         self._api_key = api_key
         self._base = f"{base_url.rstrip('/')}/v1beta/models"
         self._clock = clock
-        self._egress = egress
+        self._egress = egress.for_url(base_url)
         self._session: aiohttp.ClientSession | None = None
         self._listed: tuple[Model, ...] = ()
         self._ask_again_at = 0.0
