@@ -47,6 +47,7 @@ class OpenAIEmulator:
     tls: ssl.SSLContext | None = None
     script: deque[Reply] = field(default_factory=deque)
     heard: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)  # path, headers, body
+    peers: list[object] = field(default_factory=list)  # whose connection each question came by
     port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -69,6 +70,8 @@ class OpenAIEmulator:
         await self._runner.cleanup()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        self.peers.append(request.transport.get_extra_info("peername"))
         self.heard.append((request.path, dict(request.headers), msgspec.json.decode(await request.read())))
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             error = {"message": f"Incorrect API key: {request.headers.get('Authorization')}", "code": "invalid_api_key"}

@@ -202,6 +202,13 @@ async def test_a_server_that_hangs_or_is_away(emulator: OpenAIEmulator) -> None:
         assert await provider.generate(call()) == Failure(reason="connection failed", transient=True)
 
 
+async def test_no_call_meets_a_connection_that_a_small_server_has_dropped(emulator: OpenAIEmulator) -> None:
+    async with provider_of(emulator) as provider:
+        for _ in range(3):
+            assert isinstance(await provider.generate(call()), Answer)
+    assert len(set(emulator.peers)) == 3, "a connection each"
+
+
 async def test_no_more_calls_than_slots(emulator: OpenAIEmulator) -> None:
     release = asyncio.Event()
 

@@ -143,9 +143,9 @@ class OpenAICompatibleProvider:
     def _http(self) -> aiohttp.ClientSession:
         """Made at the first call, since it belongs to the running event loop."""
         if self._session is None:
-            # aiohttp shows a proxy's credentials once a connection: plain http through one needs a connection each.
-            proxied = self._egress.proxy is not None and self._server.url.startswith("http:")
-            self._session = open_session(self._egress, reuse=not proxied)
+            # Plain http takes a connection each. Small servers drop idle ones after seconds, and a live call that met
+            # such a one would fail; and to a proxy aiohttp shows its credentials once a connection.
+            self._session = open_session(self._egress, reuse=self._server.url.startswith("https:"))
         return self._session
 
     def _note_usage(self, completion: Completion) -> None:
