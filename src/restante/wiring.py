@@ -17,6 +17,7 @@ import msgspec
 
 from restante.config import ProviderName, Settings
 from restante.core.errors import OperatorError
+from restante.flow.health import Watched
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Provider
@@ -96,6 +97,13 @@ class Models(msgspec.Struct, frozen=True):
     def names(self) -> list[str]:
         """Of the providers."""
         return [provider.name for provider in self.providers]
+
+    def watched(self) -> tuple[Models, Watched]:
+        """The same, its first provider's calls counted: the status of an installation is that of whoever answers the
+        Gemini names (contract, appendix/status)."""
+        first, *others = self.providers
+        watched = Watched(first)
+        return Models((watched, *others), self.renamed), watched
 
     async def close(self) -> None:
         """Give back what all of them hold."""

@@ -32,7 +32,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        models = build_models(settings)
+        models, watched = build_models(settings).watched()
         stack.push_async_callback(models.close)
         settler = Settler(db, utc_now)
         lease = Lease(
@@ -40,6 +40,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             f"worker {socket.gethostname()} {os.getpid()}",
             settings.lease_seconds,
             on_lost=lambda token: abandon(token),
+            watched=watched,
+            claims=True,
         )
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
@@ -86,6 +88,7 @@ def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
         ready_seconds=settings.ready_hours * 3_600,
         result_days=settings.result_days,
         task_days=settings.task_days,
+        error_days=settings.error_days,
     )
 
 

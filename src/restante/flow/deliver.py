@@ -25,6 +25,7 @@ from restante.core.limits import (
     DELIVERY_CONCURRENCY,
     DELIVERY_PAIRS,
     DELIVERY_RETRY_SECONDS,
+    HANGING_AFTER,
     POLL_SECONDS,
     SETTLE_RETRY_SECONDS,
 )
@@ -35,6 +36,7 @@ from restante.store import deliveries
 from restante.store.database import Database, DatabaseLost
 from restante.store.deliveries import Attempt, Kind, Leased, Owed, Waiting
 from restante.store.queue import Settlement
+from restante.webhooks.breaker import Breaker
 from restante.webhooks.sender import Outcome, Sender
 from restante.webhooks.signature import SECRET_BYTES, sign
 from restante.webhooks.target import target
@@ -141,6 +143,7 @@ class Deliverer:
         self._clock = clock
         self._concurrency = concurrency
         self._per_host = per_host
+        self._breaker = Breaker()
         self._wake = asyncio.Event()
         self._after = _NOWHERE
         self._running: dict[asyncio.Task[None], tuple[int, Leased]] = {}
@@ -232,23 +235,35 @@ class Deliverer:
 
     async def _deliver(self, token: int, delivery: Leased, live: Sequence[bytes]) -> None:
         made_at = self._clock()
-        try:
-            plain = b"" if delivery.body is None else gzip.decompress(delivery.body)
-            headers = sign(live, webhook_id(delivery), int(made_at.timestamp()), plain)
-            outcome = await self._sender.send(delivery.url, headers, delivery.body)
-        except Exception as error:  # a bug of ours must not make a delivery come back at once, for ever
-            log.exception("delivery %d could not be made", delivery.id)
-            outcome = Outcome(0, error=f"internal error: {type(error).__name__}")
+        if await self._breaker.admit(delivery.host):
+            outcome = await self._attempt(delivery, live, made_at)
+        else:
+            outcome = Outcome(0, error=f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang")
         pause = None
         if outcome.error is not None:
             pause = next_pause(delivery.attempts + 1, random.random())  # noqa: S311
             then = "given up" if pause is None else f"next attempt in {pause:.0f} s"
             log.info("%s to %s: %s; %s", webhook_id(delivery), delivery.host, outcome.error, then)
         attempt = Attempt(
-            delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause
-        )
+            delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause,
+            delivery.attempts,
+        )  # fmt: skip
         if not await self._group(token).submit(attempt):
             log.warning("%s: its attempt was not recorded, its lease had ended", webhook_id(delivery))
+
+    async def _attempt(self, delivery: Leased, live: Sequence[bytes], made_at: datetime) -> Outcome:
+        hung = None
+        try:
+            plain = b"" if delivery.body is None else gzip.decompress(delivery.body)
+            headers = sign(live, webhook_id(delivery), int(made_at.timestamp()), plain)
+            outcome = await self._sender.send(delivery.url, headers, delivery.body)
+            hung = outcome.hung
+            return outcome
+        except Exception as error:  # a bug of ours must not make a delivery come back at once, for ever
+            log.exception("delivery %d could not be made", delivery.id)
+            return Outcome(0, error=f"internal error: {type(error).__name__}")
+        finally:
+            self._breaker.ended(delivery.host, hung=hung)
 
     def _group(self, token: int) -> Group[Attempt, bool]:
         for key, group in list(self._groups.items()):
@@ -260,7 +275,11 @@ class Deliverer:
         tries = 0
         while True:
             try:
-                recorded = await self._db.settled(lambda: deliveries.record(self._db, token, self._clock(), members))
+                now = self._clock()
+                recorded = await self._db.settled(
+                    lambda: deliveries.record(self._db, token, now, members),  # noqa: B023
+                    now.date(),
+                )
                 # Repeated after a lost reply: what is not leased any more was recorded then.
                 return [bool(tries) or one.delivery_id in recorded for one in members]
             except DatabaseLost as error:

@@ -30,12 +30,14 @@ _POSTBACK_HEADERS: Final = {"Content-Type": "application/json", "Content-Encodin
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one attempt met. `status` None: no answer; `error` None: a success, which is 200 to 300 as documented."""
+    """What one attempt met. `status` None: no answer; `error` None: a success, which is 200 to 300 as documented;
+    `hung`: its time ran out."""
 
     milliseconds: int
     status: int | None = None
     reply: bytes | None = None
     error: str | None = None
+    hung: bool = False
 
 
 class Sender:
@@ -71,6 +73,7 @@ class Sender:
         status: int | None = None
         reply: bytes | None = None
         error: str | None = None
+        hung = False
         try:
             async with (
                 asyncio.timeout(self._seconds),
@@ -88,12 +91,13 @@ class Sender:
                 if not 200 <= status <= 300:
                     error = f"HTTP {status}"
         except TimeoutError:
+            hung = True
             error = f"no complete answer within {self._seconds:g} s"
         except aiohttp.ClientConnectorError as problem:
             error = f"cannot connect: {problem.strerror or problem}"
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             error = f"{type(problem).__name__}: {problem}"
-        return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error))
+        return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error), hung)
 
     def _session_for(self, url: str) -> aiohttp.ClientSession:
         return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
