@@ -18,7 +18,6 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
 from restante.flow.expire import keep_days, keep_swept
-from restante.flow.health import Watched
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
@@ -26,7 +25,6 @@ from restante.flow.rates import Rates
 from restante.flow.resend import Resender
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
-from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api
 from restante.web.appendix import Appendix
@@ -39,7 +37,7 @@ from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_models, utc_now
 
 log = logging.getLogger("restante.api")
 
@@ -100,11 +98,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = Watched(build_provider(settings))
-        stack.push_async_callback(provider.close)
-        catalogue = Catalogue(provider)
+        models, watched = build_models(settings).watched()
+        stack.push_async_callback(models.close)
+        catalogue = models.catalogue()
         await catalogue.begin()
-        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=provider)
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=watched)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
@@ -116,12 +114,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         meter = _metering(stack, db)
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
+        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
+            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
                 catalogue.find,
@@ -141,11 +139,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             body_bytes=settings.body_bytes,
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
-        own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
+        own = Own(db, utc_now, settings.body_bytes, catalogue)
         config = uvicorn.Config(
             create_app(
                 api.operations()
-                + Appendix(db, provider.name, meter, utc_now).operations()
+                + Appendix(db, models.names, meter, utc_now).operations()
                 + records.operations()
                 + own.operations()
                 + RawReplies(db, utc_now).operations(),
@@ -171,7 +169,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 await asyncio.wait([answers, task], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 raise OperatorError("The HTTP server did not start.", "The log above says why.")
-            log.info("the API answers at %s, provider %s", address(server_socket), provider.name)
+            log.info("the API answers at %s, provider %s", address(server_socket), ", ".join(models.names))
             yield task
         finally:
             server.should_exit = True

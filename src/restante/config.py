@@ -72,6 +72,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_days: Annotated[
         int, Meta(ge=4, le=3_650, description="Days that the tasks themselves, without their texts, are kept.")
     ] = limits.TASK_DAYS
+    models: Annotated[
+        str | None,
+        Meta(
+            description="Other models than Gemini's, and new names for old ones: the path of a TOML file such as"
+            " `docs/models.toml`, or `old=new,old2=new2`."
+        ),
+    ] = None
+    egress_proxy: Annotated[
+        str | None,
+        Meta(
+            description="An HTTP proxy that all calls to language models go through, such as"
+            " `http://user:password@proxy:3128`; this machine's own addresses are called directly."
+        ),
+    ] = None
     error_days: Annotated[
         int,
         Meta(ge=1, le=3_650, description="Days that attempts to bring webhooks are kept and the failed ones listed."),
@@ -138,7 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="An HTTP proxy that all webhooks go through. Then it judges where they may go, not restante."),
     ] = None
     ca_bundle: Annotated[
-        Path | None, Meta(description="PEM certificates of authorities to trust beside the system's, for webhooks.")
+        Path | None,
+        Meta(description="PEM certificates of authorities to trust beside the system's, for webhooks and models."),
     ] = None
     rate_task_post: Annotated[
         Rate, Meta(description="Calls of task_post a minute and account, as all rates; 0 is without limit.")

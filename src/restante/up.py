@@ -21,7 +21,7 @@ from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
 from restante.store.database import Database
-from restante.wiring import background, database, utc_now
+from restante.wiring import background, database, gemini_names, utc_now
 
 log = logging.getLogger("restante.up")
 
@@ -42,7 +42,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
     Raises OperatorError for what the operator must mend: no provider, a taken port, an unreachable database.
     """
-    settings.provider_name()
+    gemini_names(settings)  # before anything is started: is there a model to answer?
     server_socket = listen(settings)
     url = address(server_socket)
     try:

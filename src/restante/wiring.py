@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from restante.config import Settings
+import msgspec
+
+from restante.config import ProviderName, Settings
 from restante.core.errors import OperatorError
+from restante.flow.health import Watched
+from restante.providers.models_map import ModelsMap
+from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Provider
+from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from restante.providers.session import Egress
 
 log = logging.getLogger("restante")
 
@@ -72,12 +82,71 @@ async def _started(server: EmbeddedPostgres) -> None:
         raise
 
 
-def build_provider(settings: Settings) -> Provider:
-    """The provider that answers the Gemini names. Raises OperatorError when it is not configured or not installed.
+class Models(msgspec.Struct, frozen=True):
+    """Who answers in an installation: the provider of the Gemini names, if there is one, then the map's servers; and
+    the names that the map gives to others."""
 
-    Only the chosen one is imported: prices and HTTP clients take half a second that no other command shall wait for.
+    providers: tuple[Provider, ...]
+    renamed: dict[str, str]
+
+    def catalogue(self) -> Catalogue:
+        """The names that may be posted."""
+        return Catalogue(self.providers, self.renamed)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the providers."""
+        return [provider.name for provider in self.providers]
+
+    def watched(self) -> tuple[Models, list[Watched]]:
+        """The same, the calls of every provider counted."""
+        watched = [Watched(provider) for provider in self.providers]
+        return Models(tuple(watched), self.renamed), watched
+
+    async def close(self) -> None:
+        """Give back what all of them hold."""
+        for provider in self.providers:
+            await provider.close()
+
+
+def gemini_names(settings: Settings) -> ProviderName | None:
+    """Who answers the Gemini names; None when only servers of the models map answer, to their own names.
+
+    Raises OperatorError when no model at all is configured, or the map cannot be used.
     """
-    match settings.provider_name():
+    return _gemini_names(settings, _models_map(settings))
+
+
+def _gemini_names(settings: Settings, mapped: ModelsMap) -> ProviderName | None:
+    chosen = settings.offline or settings.provider or settings.gemini_api_key or settings.gemini_api_key_file
+    return settings.provider_name() if chosen or not any(server.offers for server in mapped.servers) else None
+
+
+def _models_map(settings: Settings) -> ModelsMap:
+    return ModelsMap() if settings.models is None else load_models_map(settings.models, os.environ)
+
+
+def build_models(settings: Settings) -> Models:
+    """Every provider of this installation. Raises OperatorError when one cannot be used or is not installed.
+
+    Only what is needed is imported: prices and HTTP clients take half a second that no other command shall wait for.
+    """
+    from restante.providers.session import Egress
+    from restante.webhooks.sender import trust
+
+    mapped = _models_map(settings)
+    name = _gemini_names(settings, mapped)
+    egress = Egress(settings.egress_proxy, trust(settings.ca_bundle))
+    providers = [] if name is None else [_gemini_provider(settings, name, egress)]
+    if mapped.servers:
+        from restante.providers.openai_compatible import OpenAICompatibleProvider
+
+        providers += [OpenAICompatibleProvider(server, egress) for server in mapped.servers]
+    return Models(tuple(providers), mapped.renamed)
+
+
+def _gemini_provider(settings: Settings, name: ProviderName, egress: Egress) -> Provider:
+    match name:
         case "scripted":
             from restante.providers.registry import scripted_models
             from restante.providers.scripted import ScriptedProvider
@@ -104,12 +173,13 @@ def build_provider(settings: Settings) -> Provider:
             redirects = Redirects(
                 settings.gemini_redirects,
                 AllowList(settings.webhook_allow),
-                proxy=settings.webhook_proxy,
+                proxy=settings.egress_proxy,
                 ca_bundle=settings.ca_bundle,
             )
             return GeminiProvider(
                 key,
                 settings.gemini_base_url,
+                egress=egress,
                 prices=load_prices(settings.prices),
                 resolve=redirects.resolve if settings.direct_urls else None,
                 close=redirects.close,

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from restante.config import Settings
@@ -15,7 +15,6 @@ from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
-from restante.flow.health import Watched
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
@@ -25,7 +24,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_models, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -35,22 +34,22 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = Watched(build_provider(settings))
-        stack.push_async_callback(provider.close)
+        models, watched = build_models(settings).watched()
+        stack.push_async_callback(models.close)
         settler = Settler(db, utc_now)
         lease = Lease(
             db,
             f"worker {socket.gethostname()} {os.getpid()}",
             settings.lease_seconds,
             on_lost=lambda token: abandon(token),
-            watched=provider,
+            watched=watched,
             claims=True,
         )
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
         runner = Runner(
-            db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
+            db, lease, models.providers, settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
             envelope=postback, on_owed=deliverer.wake,
         )  # fmt: skip
 
@@ -74,27 +73,30 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(deliverer.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
         log.info(
-            "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)
+            "the worker serves %s, %d calls at once",
+            ", ".join(models.names),
+            min(settings.concurrency, sum(provider.concurrency for provider in models.providers)),
         )
-        stack.enter_context(background(_warn_of_gone_models(db, provider)))
-        for other, tasks in (await queue.unserved(db, [provider.name])).items():
+        stack.enter_context(background(_warn_of_gone_models(db, models.providers)))
+        for other, tasks in (await queue.unserved(db, models.names)).items():
             log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
         with background(runner.run()) as claiming:
             yield claiming
 
 
-async def _warn_of_gone_models(db: Database, provider: Provider) -> None:
+async def _warn_of_gone_models(db: Database, providers: Sequence[Provider]) -> None:
     """Say at the start which tasks wait for models that their provider no longer has: each will fail when its turn
     comes (contract §12.26). Asked beside the work, since the provider may take its time or be away."""
-    try:
-        waited_for = await queue.models_waited_for(db, provider.name)
-        served = {model.served for model in await provider.models()} if waited_for else set()
-    except (OperatorError, DatabaseLost) as error:
-        log.info("whether all models in use are still served is not known: %s", error)
-        return
-    for model, tasks in waited_for.items():
-        if model not in served:
-            log.warning("%d tasks wait for model %r, which %s no longer serves", tasks, model, provider.name)
+    for provider in providers:
+        try:
+            waited_for = await queue.models_waited_for(db, provider.name)
+            served = {model.served for model in await provider.models()} if waited_for else set()
+        except (OperatorError, DatabaseLost) as error:
+            log.info("whether all models in use are still served by %s is not known: %s", provider.name, error)
+            continue
+        for model, tasks in waited_for.items():
+            if model not in served:
+                log.warning("%d tasks wait for model %r, which %s no longer serves", tasks, model, provider.name)
 
 
 def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:

@@ -45,13 +45,13 @@ class Shop:
         self.db = db
         self.id = account_id
         self.clock = Clock()
-        self.acceptor = Acceptor(db, "scripted", Waker(db), self.clock)
+        self.acceptor = Acceptor(db, Waker(db), self.clock)
         self.collector = Collector(db, self.clock)
         self.settler = Settler(db, self.clock)
 
     async def post(self, *prompts: str, tag: str | None = None) -> list[str]:
         """Accept a task for each prompt; the ids."""
-        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
         judged = [
             Judged(model, tag, b'{"user_prompt":"%b","model_name":"gemini-2.5-flash"}' % prompt.encode())
             for prompt in prompts

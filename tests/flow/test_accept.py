@@ -17,12 +17,12 @@ from restante.store.database import Database
 from restante.wiring import utc_now
 from tests.support import differences, open_account
 
-MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
 ONE = Judged(MODEL, "a tag", b'{"user_prompt":"hi","model_name":"gemini-2.5-flash"}')
 
 
 def acceptor(db: Database) -> Acceptor:
-    return Acceptor(db, "scripted", Waker(db), utc_now)
+    return Acceptor(db, Waker(db), utc_now)
 
 
 async def account(db: Database, usd: str, credit_limit: str | None = "0") -> int:

@@ -92,7 +92,7 @@ async def accept(shop: Shop, count: int, allowance: Allowance, acceptor: Accepto
 
 
 def capped_at(shop: Shop, cap_of_all: int, db: Database | None = None) -> Acceptor:
-    return Acceptor(db or shop.db, "scripted", Waker(shop.db), shop.clock, cap_of_all)
+    return Acceptor(db or shop.db, Waker(shop.db), shop.clock, cap_of_all)
 
 
 async def test_tasks_that_would_pass_the_accounts_cap_are_refused(shop: Shop, db: Database) -> None:
@@ -120,7 +120,7 @@ async def test_whichever_ends_first_refuses_and_the_cap_where_both_do(shop: Shop
 
 
 async def test_eight_connections_never_pass_the_accounts_cap(shop: Shop, db: Database) -> None:
-    racing = [Acceptor(db, "scripted", Waker(db), shop.clock) for _ in range(8)]
+    racing = [Acceptor(db, Waker(db), shop.clock) for _ in range(8)]
     cap = msgspec.structs.replace(UNLIMITED, spend_per_day=98 * STANDARD_HOLD)
     results = await asyncio.gather(*(accept(shop, 3, cap, one) for one in racing for _ in range(8)))
     assert sum(found.count(20100) for found in results) == 98
@@ -198,7 +198,7 @@ async def test_hours_and_days_of_the_clock(shop: Shop, db: Database) -> None:
 
 
 async def test_eight_connections_never_post_one_duplicate_too_many(shop: Shop, db: Database) -> None:
-    racing = [Acceptor(db, "scripted", Waker(db), shop.clock) for _ in range(8)]
+    racing = [Acceptor(db, Waker(db), shop.clock) for _ in range(8)]
     ten = msgspec.structs.replace(UNLIMITED, duplicates_per_day=10)
     asking = [await live(shop) for _ in range(4)]
     posts = [one.accept(shop.id, [judged(), judged()], allowance=ten) for one in racing for _ in range(4)]

@@ -35,7 +35,7 @@ from tests.flow.conftest import Shop
 from tests.support import differences
 from tests.webhooks.receiver import Receiver, receiving
 
-MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
 ATTEMPTS = "select a.error, a.made_at - d.created_at as wait from attempt a join delivery d on d.id = a.delivery_id"
 READY, PARKED, LEASED, DONE, FAILED = range(5)
 

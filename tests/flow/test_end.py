@@ -193,7 +193,7 @@ async def test_a_day_that_somebody_reads_is_dropped_another_time(
 
 async def test_a_cancelled_task_owes_its_webhooks_like_any_failed_one(shop: Shop, db: Database) -> None:
     """Contract §12.3: whoever waits for a postback hears of the end, too."""
-    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
     request = b'{"user_prompt":"hi","model_name":"gemini-2.5-flash","postback_url":"https://hooks.example.org/$id"}'
     [task_id], _ = await shop.acceptor.accept(shop.id, [Judged(model, None, request)])
     assert await cancel(db, utc_now(), postback, account_id=shop.id) == [task_id]

@@ -12,7 +12,7 @@ from restante.core.answer import Answer, Failure
 from restante.core.errors import ProviderFailed
 from restante.core.limits import STATUS_CALLS_SECONDS, STATUS_QUEUE_SECONDS, STATUS_WEBHOOK_SECONDS
 from restante.core.task import Prompt
-from restante.flow.health import Health, Status, Watched, judge, look, worst
+from restante.flow.health import Health, Status, Watched, judge, look, together, worst
 from restante.flow.lease import Lease
 from restante.flow.settle import failed
 from restante.providers.api_key import KEY_REJECTED
@@ -112,7 +112,7 @@ async def test_a_provider_that_breaks_or_hangs_has_failed() -> None:
 async def beat(db: Database, *prompts: str, claims: bool = False) -> Lease:
     """A process whose first heartbeat told how these calls ended."""
     watched = Watched(ScriptedProvider(scripted_models()))
-    lease = Lease(db, "a process", 60, watched=watched, claims=claims)
+    lease = Lease(db, "a process", 60, watched=[watched], claims=claims)
     await lease._register()
     for prompt in prompts:
         await watched.generate(call(prompt))
@@ -122,19 +122,48 @@ async def beat(db: Database, *prompts: str, claims: bool = False) -> Lease:
 
 async def test_the_figures_of_all_processes(db: Database) -> None:
     """A worker and two API processes: none alone has ten calls. Those that died, or ask another provider, count not."""
-    await queue.register(db, secrets.randbits(63), "of another provider", 60, provider="gemini", claims=True)
-    assert await look(db, "scripted") == Health(Status.MAJOR_OUTAGE, Status.OK, Status.OK, Status.OK)
+    await queue.register(db, secrets.randbits(63), "of another provider", 60, providers=["gemini"], claims=True)
+    assert await look(db, ["scripted"]) == Health(Status.MAJOR_OUTAGE, Status.OK, Status.OK, Status.OK)
     worker = await beat(db, *["[[fail=overloaded]]"] * 3, claims=True)
     await beat(db, *["[[fail=overloaded]]"] * 3)
-    assert await look(db, "scripted") == WELL
+    assert await look(db, ["scripted"]) == WELL
     await beat(db, *["hi"] * 4)
-    assert (await look(db, "scripted")).task_post == "partial_outage"
+    assert (await look(db, ["scripted"])).task_post == "partial_outage"
     last = await beat(db, "hi", f"[[fail={KEY_REJECTED}]]")
-    assert (await look(db, "scripted")).live == "major_outage"
+    assert (await look(db, ["scripted"])).live == "major_outage"
     await beat(db, "hi", "hi")
-    assert (await look(db, "scripted")).live == "ok", "7 of 14 failed: not more than half"
+    assert (await look(db, ["scripted"])).live == "ok", "7 of 14 failed: not more than half"
     await db._pool.execute("update worker set expires_at = now() where token = any ($1)", [worker.token, last.token])
-    assert (await look(db, "scripted")).task_post == "major_outage"
+    assert (await look(db, ["scripted"])).task_post == "major_outage"
+
+
+def test_an_outage_is_major_only_if_it_is_every_providers() -> None:
+    down = Health(Status.MAJOR_OUTAGE, Status.OK, Status.MAJOR_OUTAGE, Status.MAJOR_OUTAGE)
+    assert together([WELL]) == together([WELL, WELL]) == WELL
+    assert together([down]) == together([down, down]) == down
+    assert together([WELL, msgspec.structs.replace(down, webhooks=Status.OK)]) == Health(
+        Status.PARTIAL_OUTAGE, Status.OK, Status.PARTIAL_OUTAGE, Status.OK
+    )
+
+
+async def test_each_provider_of_a_process_is_counted_by_itself(db: Database) -> None:
+    class Workshop(ScriptedProvider):
+        name = "workshop"
+
+    watched = [Watched(kind(scripted_models())) for kind in (ScriptedProvider, Workshop)]
+    lease = Lease(db, "a process", 60, watched=watched, claims=True)
+    await lease._register()
+    for _ in range(10):
+        await watched[1].generate(call("[[fail=overloaded]]"))
+    await watched[0].generate(call(f"[[fail={KEY_REJECTED}]]"))
+    await lease._beat_once()
+    assert (await look(db, ["workshop"])).live == "partial_outage"
+    assert (await look(db, ["scripted"])).live == "major_outage"
+    assert (await look(db, ["scripted", "workshop"])).live == "partial_outage"
+    await watched[0].generate(call("hi"))
+    await lease._beat_once()
+    assert (await look(db, ["scripted"])) == WELL
+    assert (await look(db, ["scripted", "elsewhere"])).task_post == "partial_outage", "nobody serves elsewhere"
 
 
 async def test_how_long_the_oldest_task_waits(db: Database, shop: Shop) -> None:
@@ -147,10 +176,12 @@ async def test_how_long_the_oldest_task_waits(db: Database, shop: Shop) -> None:
     late = "update queue set posted_at = now() - make_interval(secs => $1) where state = $2"
     for state in (1, 2):
         await db._pool.execute(late, STATUS_QUEUE_SECONDS + 5, state)
-    assert await look(db, "scripted") == WELL
+    assert await look(db, ["scripted"]) == WELL
     await db._pool.execute(f"{late} and turn = (select max(turn) from queue)", STATUS_QUEUE_SECONDS + 5, 0)
-    assert (await look(db, "scripted")).task_post == "long_execution_time"
-    assert (await look(db, "gemini")).task_post == "major_outage", "waiting for another provider than the one asked of"
+    assert (await look(db, ["scripted"])).task_post == "long_execution_time"
+    assert (await look(db, ["gemini"])).task_post == "major_outage", (
+        "waiting for another provider than the one asked of"
+    )
 
 
 async def test_how_long_the_oldest_webhook_waits(db: Database, shop: Shop) -> None:
@@ -163,14 +194,14 @@ async def test_how_long_the_oldest_webhook_waits(db: Database, shop: Shop) -> No
     owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/"), Owed(Kind.POSTBACK, "i:1", "http://i:1/", b"{}"))
     settlement = failed(token, task_id, claimed.day, ProviderFailed("why"))
     assert await shop.settler.settle(msgspec.structs.replace(settlement, owed=owed))
-    assert await look(db, "scripted") == WELL
+    assert await look(db, ["scripted"]) == WELL
     old = "update delivery set created_at = now() - make_interval(secs => $1), attempts = $2 where host = $3"
     await db._pool.execute(old, STATUS_WEBHOOK_SECONDS + 5, 1, "h:1")
-    assert await look(db, "scripted") == WELL, "tried before: when it became ready again is not known"
+    assert await look(db, ["scripted"]) == WELL, "tried before: when it became ready again is not known"
     await db._pool.execute(old, STATUS_WEBHOOK_SECONDS + 5, 0, "i:1")
-    assert (await look(db, "scripted")).webhooks == "webhook_delay"
+    assert (await look(db, ["scripted"])).webhooks == "webhook_delay"
     owes = "update account set balance = balance + $1, funded = funded + $1 where login = 'shop'"
     await db._pool.execute(owes, -20_000_000_000)
-    assert await look(db, "scripted") == WELL
+    assert await look(db, ["scripted"]) == WELL
     await db._pool.execute(owes, 20_000_000_000)
     assert not await differences(db)

@@ -19,7 +19,9 @@ from restante.store.database import Database, DatabaseLost
 from tests.flow.conftest import Shop
 from tests.support import differences
 
-TASK = Judged(Model(name="gemini-2.5-flash", served="gemini-2.5-flash"), None, b'{"user_prompt":"hi"}')
+TASK = Judged(
+    Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted"), None, b'{"user_prompt":"hi"}'
+)
 DAY = timedelta(hours=24)
 
 

@@ -21,7 +21,7 @@ from tests.flow.conftest import Shop, until
 from tests.flow.test_run import Odd, working
 from tests.support import differences
 
-MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
 
 
 def prompt(text: str) -> Prompt:
@@ -31,8 +31,8 @@ def prompt(text: str) -> Prompt:
 async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0, cap_of_all: int = 0) -> Live:
     lease = Lease(shop.db, "an api", 60)
     await lease._register()
-    provider = provider or ScriptedProvider(scripted_models())
-    return Live(shop.db, lease, provider, shop.settler, shop.clock, seconds, cap_of_all)
+    providers = [provider or ScriptedProvider(scripted_models())]
+    return Live(shop.db, lease, providers, shop.settler, shop.clock, seconds, cap_of_all)
 
 
 @pytest.mark.contract("6 Live base fee")

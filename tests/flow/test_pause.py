@@ -74,7 +74,7 @@ async def test_resuming_while_workers_claim_leaves_no_task_asleep(shop: Shop, db
 
 
 async def test_a_paused_model_is_claimed_by_nobody(shop: Shop, db: Database) -> None:
-    await pause_model(db, "scripted", MODEL, paused=True)
+    await pause_model(db, MODEL, paused=True)
     assert await queue.paused_models(db, "scripted") == {MODEL.served}
     ids = await shop.post("a", "b")
     token = await shop.lease()
@@ -83,7 +83,7 @@ async def test_a_paused_model_is_claimed_by_nobody(shop: Shop, db: Database) -> 
     _, outcome, charged = await (await live(shop)).ask(shop.id, MODEL, prompt("hi"))
     assert (type(outcome), charged) == (ModelPaused, 0)
     assert str(outcome) == "50303 Update in progress. Please try after a few minutes."
-    await pause_model(db, "scripted", MODEL, paused=False)
+    await pause_model(db, MODEL, paused=False)
     assert len(await queue.waiting_lanes(db, ["scripted"])) == 1
     assert {one.id for one in await shop.claim(token)} == set(ids)
     assert isinstance((await (await live(shop)).ask(shop.id, MODEL, prompt("hi")))[1], Answer)
@@ -96,7 +96,7 @@ async def test_what_waits_can_be_cancelled_and_meets_its_deadline(shop: Shop, db
     if what == "account":
         await pause_account(db, "shop", paused=True)
     else:
-        await pause_model(db, "scripted", MODEL, paused=True)
+        await pause_model(db, MODEL, paused=True)
     assert await shop.claim(await shop.lease()) == []
     assert await cancel(db, utc_now(), postback, account_id=shop.id, ids=[one]) == [one]
     shop.clock.offset = timedelta(hours=73)

@@ -283,7 +283,7 @@ async def test_lanes_take_turns_when_slots_are_few(shop: Shop, db: Database) -> 
             return Answer(model_name=call.model, input_tokens=1, output_tokens=1, items=())
 
     ids = await shop.post(*["hi"] * 20)
-    pro = Model(name="gemini-2.5-pro", served="gemini-2.5-pro")
+    pro = Model(name="gemini-2.5-pro", served="gemini-2.5-pro", provider="scripted")
     judged = [Judged(pro, None, b'{"user_prompt":"hi","model_name":"gemini-2.5-pro"}')] * 5
     ids += (await shop.acceptor.accept(shop.id, judged))[0]
     lease = Lease(db, "a worker", 60)

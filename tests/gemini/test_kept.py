@@ -99,7 +99,7 @@ class Provider:
     concurrency = 1
 
     async def models(self) -> tuple[Model, ...]:
-        return Model(name="a", served="a"), Model(name="b", served="b-001")
+        return Model(name="a", served="a", provider="scripted"), Model(name="b", served="b-001", provider="scripted")
 
     async def generate(self, call: Call) -> Answer | Failure:
         raise AssertionError
@@ -109,10 +109,10 @@ class Provider:
 
 async def test_models_that_are_gone(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="restante.worker"):
-        await _warn_of_gone_models(shop.db, Provider())
+        await _warn_of_gone_models(shop.db, [Provider()])
         assert not caplog.records
         await shop.post("q", "r")
-        await _warn_of_gone_models(shop.db, Provider())
+        await _warn_of_gone_models(shop.db, [Provider()])
     assert [record.getMessage() for record in caplog.records] == [
         "2 tasks wait for model 'gemini-2.5-flash', which scripted no longer serves"
     ]

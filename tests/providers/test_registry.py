@@ -14,7 +14,7 @@ from restante.providers.registry import STATIC_MODELS, Catalogue, embedded_model
 class Listing:
     """A provider that only lists."""
 
-    name = "listing"
+    name = "gemini"
     concurrency = 1
 
     def __init__(self, models: tuple[Model, ...]) -> None:
@@ -61,7 +61,7 @@ def test_embedded_models_keep_the_pro_rule_only() -> None:
 
 
 async def test_the_catalogue_finds_exact_names() -> None:
-    catalogue = Catalogue(Listing(scripted_models()))
+    catalogue = Catalogue([Listing(scripted_models())])
     assert catalogue.listed() == plain_models(), "the well-known names, before the provider was asked"
     await catalogue.refresh()
     assert catalogue.listed() == scripted_models()
@@ -72,13 +72,72 @@ async def test_the_catalogue_finds_exact_names() -> None:
 
 
 async def test_a_failed_refresh_keeps_the_last_list() -> None:
-    provider = Listing((Model(name="a", served="a"),))
-    catalogue = Catalogue(provider)
+    provider = Listing((Model(name="a", served="a", provider="gemini"),))
+    catalogue = Catalogue([provider])
     await catalogue.refresh()
     provider.answer = OperatorError("no list")
     with pytest.raises(OperatorError):
         await catalogue.refresh()
     assert catalogue.find("a") is not None
-    provider.answer = (Model(name="b", served="b"),)
+    provider.answer = (Model(name="b", served="b", provider="gemini"),)
     await catalogue.refresh()
     assert (catalogue.find("a"), len(catalogue.listed())) == (None, 1)
+
+
+# --- several providers, renamed names ------------------------------------------------------------------
+
+
+class Another(Listing):
+    name = "workshop"
+
+
+FLASH = Model(name="gemini-3.6-flash", served="gemini-3.6-flash", provider="gemini", web_search=True)
+PRO = Model(name="gemini-3.1-pro", served="gemini-3.1-pro-001", provider="gemini", reasoning_forced=True)
+LLAMA = Model(name="llama", served="llama3.1:8b", provider="workshop")
+
+
+async def test_the_catalogue_is_the_union_and_each_row_knows_its_provider() -> None:
+    catalogue = Catalogue([Listing((FLASH, PRO)), Another((LLAMA,))], {"old": "llama", "gemini-1.5-pro": FLASH.name})
+    await catalogue.refresh()
+    assert [(row.name, row.served, row.provider) for row in catalogue.listed()] == [
+        ("gemini-3.6-flash", "gemini-3.6-flash", "gemini"),
+        ("gemini-3.1-pro", "gemini-3.1-pro-001", "gemini"),
+        ("llama", "llama3.1:8b", "workshop"),
+        ("old", "llama3.1:8b", "workshop"),
+        ("gemini-1.5-pro", "gemini-3.6-flash", "gemini"),
+    ]
+    old_pro = catalogue.find("gemini-1.5-pro")
+    assert old_pro is not None
+    assert (old_pro.web_search, old_pro.reasoning_forced) == (True, True), "the new one's gifts, the old one's rule"
+
+
+async def test_a_mapped_name_goes_before_the_providers_own_and_never_falls_back_to_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mine = Model(name=FLASH.name, served="mine", provider="workshop")
+    workshop = Another((mine, LLAMA))
+    catalogue = Catalogue([Listing((FLASH, PRO)), workshop], {PRO.name: "llama"})
+    await catalogue.refresh()
+    assert [(row.name, row.provider) for row in catalogue.listed()] == [
+        ("gemini-3.6-flash", "workshop"), ("llama", "workshop"), ("gemini-3.1-pro", "workshop"),
+    ]  # fmt: skip
+    assert "refused" not in caplog.text
+
+    workshop.answer = (mine,)
+    for _ in range(2):
+        await catalogue.refresh()
+    assert catalogue.find(PRO.name) is None
+    assert caplog.text.count("'gemini-3.1-pro' is refused: it is mapped onto 'llama', which nobody serves") == 1
+
+
+async def test_a_provider_that_is_away_keeps_its_names_and_the_others_theirs() -> None:
+    gemini, workshop = Listing((FLASH,)), Another((LLAMA,))
+    catalogue = Catalogue([gemini, workshop])
+    gemini.answer = OperatorError("away")
+    with pytest.raises(OperatorError):
+        await catalogue.refresh()
+    assert catalogue.listed() == (*plain_models(), LLAMA)
+    gemini.answer = (FLASH,)
+    workshop.answer = ()
+    await catalogue.refresh()
+    assert catalogue.listed() == (FLASH,)

@@ -155,7 +155,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "list_tasks": (1, now - timedelta(days=7), now, True, 0, 1_000, True),
         "hold_live": (
             *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612),
-            *([30] * 1_000, [1] * 1_000, ["m"] * 1_000, "p", 0),
+            *([30] * 1_000, [1] * 1_000, ["m"] * 1_000, ["p"] * 1_000, 0),
         ),
         "accept": (*(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000, 1, 613, 1, 0),),
         "erase_day": (now.date(), 1),
@@ -208,7 +208,7 @@ async def test_a_day_beyond_those_made_ahead_is_made_when_needed(db: Database) -
     await open_account(db, "shop", "1")
     number = (await accounts.find(db, "shop")).id
     for days in (20, -3):
-        acceptor = Acceptor(db, "scripted", Waker(db), lambda: utc_now() + timedelta(days=days))  # noqa: B023
-        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
+        acceptor = Acceptor(db, Waker(db), lambda: utc_now() + timedelta(days=days))  # noqa: B023
+        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
         assert (await acceptor.accept(number, [Judged(model, None, b"{}")]))[1] == [None]
     assert not await differences(db)

@@ -28,8 +28,8 @@ async def raw(dsn: str) -> Any:
 async def posted(db: Database) -> str:
     """The id of a posted task of a new account."""
     await open_account(db, "shop", "1")
-    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
-    acceptor = Acceptor(db, "scripted", Waker(db), utc_now)
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
+    acceptor = Acceptor(db, Waker(db), utc_now)
     [task_id], _ = await acceptor.accept((await accounts.find(db, "shop")).id, [Judged(model, None, b"{}")])
     return task_id
 

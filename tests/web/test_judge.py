@@ -21,9 +21,16 @@ from restante.web import judge, wire
 from restante.web.judge import Judge, Verdict
 from restante.web.posted import PostedTask
 
-FLASH = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", web_search=True, reasoning=True)
-PRO = Model(name="gemini-2.5-pro", served="gemini-2.5-pro", web_search=True, reasoning=True, reasoning_forced=True)
-PLAIN = Model(name="gemini-2.5-flash-lite", served="gemini-2.5-flash-lite")
+FLASH = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted", web_search=True, reasoning=True)
+PRO = Model(
+    name="gemini-2.5-pro",
+    served="gemini-2.5-pro",
+    provider="scripted",
+    web_search=True,
+    reasoning=True,
+    reasoning_forced=True,
+)
+PLAIN = Model(name="gemini-2.5-flash-lite", served="gemini-2.5-flash-lite", provider="scripted")
 MODELS = {model.name: model for model in (FLASH, PRO, PLAIN)}
 SISTERS_FIELDS = {"force_web_search", "web_search_country_iso_code", "web_search_city"}
 

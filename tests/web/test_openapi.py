@@ -39,9 +39,9 @@ _GENERAL = {errors.Unauthorized, errors.NotFound}  # of no operation: they stand
 def operations(form: Format = DOCUMENTED, *, ignore_unknown: bool = False) -> list[Operation]:
     """What `serving` serves; nothing behind it is called here."""
     api = Api(_NONE, _NONE, _NONE, _NONE, _NONE, Judge(_NONE, form, ignore_unknown=ignore_unknown), _NONE)
-    appendix = Appendix(_NONE, "scripted", _NONE, _NONE)
+    appendix = Appendix(_NONE, ["scripted"], _NONE, _NONE)
     records = Records(_NONE, _NONE, _NONE, ignore_unknown=ignore_unknown)
-    own = Own(_NONE, _NONE, 1, _NONE, "scripted")
+    own = Own(_NONE, _NONE, 1, _NONE)
     replies = RawReplies(_NONE, _NONE)
     return [
         *api.operations(), *appendix.operations(), *records.operations(), *own.operations(), *replies.operations(),

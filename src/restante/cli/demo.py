@@ -64,6 +64,8 @@ def demo() -> None:
         workers=1,
         offline=True,
         provider="embedded",
+        models=None,
+        egress_proxy=None,
         rate_tasks_ready=0,  # the demonstration looks more often than a client should
         log_level="warning",
     )

@@ -16,7 +16,7 @@ from restante.providers import model_files
 from restante.providers.registry import Catalogue
 from restante.store import queue
 from restante.store.database import Database
-from restante.wiring import build_provider, database
+from restante.wiring import build_models, database
 
 T = TypeVar("T")
 
@@ -38,9 +38,10 @@ def install() -> None:
 def list_models(provider: Provider = None, json: Json = False) -> None:
     """The names that may be posted, which model answers to each, and which of them are paused."""
 
-    async def work(db: Database, name: str, catalogue: Catalogue) -> list[tuple[Model, bool]]:
-        paused = await queue.paused_models(db, name)
-        return [(model, model.served in paused) for model in catalogue.listed()]
+    async def work(db: Database, catalogue: Catalogue) -> list[tuple[Model, bool]]:
+        names = {model.provider for model in catalogue.listed()}
+        paused = {name: await queue.paused_models(db, name) for name in names}
+        return [(model, model.served in paused[model.provider]) for model in catalogue.listed()]
 
     found = asyncio.run(_with_catalogue(provider, work))
     if json:
@@ -62,12 +63,12 @@ def resume(name: str, provider: Provider = None, json: Json = False) -> None:
 
 
 def _set_paused(name: str, provider: str | None, *, paused: bool, json: bool) -> None:
-    async def work(db: Database, provider_name: str, catalogue: Catalogue) -> tuple[Model, list[str]]:
+    async def work(db: Database, catalogue: Catalogue) -> tuple[Model, list[str]]:
         model = catalogue.find(name)
         if model is None:
             raise OperatorError(f"There is no model {name!r}.", "`restante model list` shows them.")
-        await pause_model(db, provider_name, model, paused=paused)
-        return model, [one.name for one in catalogue.listed() if one.served == model.served]
+        await pause_model(db, model, paused=paused)
+        return model, [one.name for one in catalogue.siblings(model)]
 
     model, names = asyncio.run(_with_catalogue(provider, work))
     if json:
@@ -76,13 +77,13 @@ def _set_paused(name: str, provider: str | None, *, paused: bool, json: bool) ->
     print(f"{model.served} is {'paused' if paused else 'not paused'}; it answers to {', '.join(names)}")
 
 
-async def _with_catalogue(provider: str | None, work: Callable[[Database, str, Catalogue], Awaitable[T]]) -> T:
+async def _with_catalogue(provider: str | None, work: Callable[[Database, Catalogue], Awaitable[T]]) -> T:
     settings = quiet_settings(provider=provider)
-    serving = build_provider(settings)
+    serving = build_models(settings)
     try:
-        catalogue = Catalogue(serving)
+        catalogue = serving.catalogue()
         await catalogue.begin()
         async with database(settings) as db:
-            return await work(db, serving.name, catalogue)
+            return await work(db, catalogue)
     finally:
         await serving.close()

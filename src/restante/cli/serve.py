@@ -14,7 +14,7 @@ from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.up import Running, operator_account, password_file, running
 from restante.web.api import FAMILY
-from restante.wiring import database, stop_on_signals
+from restante.wiring import database, gemini_names, stop_on_signals
 from restante.worker import working
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
@@ -63,6 +63,7 @@ async def _up(loaded: Settings) -> None:
 def _greet(loaded: Settings, restante: Running) -> None:
     """What an operator needs next: URL, login, where the password is, a first call."""
     words = {
+        None: "the servers of RESTANTE_MODELS; no Gemini",
         "gemini": "gemini",
         "embedded": "embedded: the offline demonstration model SmolLM2-135M answers every Gemini name, in English only",
         "scripted": "scripted: deterministic answers for tests and rehearsals, no model at all",
@@ -70,7 +71,7 @@ def _greet(loaded: Settings, restante: Running) -> None:
     print(f"restante is up at {restante.url}")
     print(f"  login     {restante.login}")
     print(f"  password  {_where_password(loaded, restante)}")
-    print(f"  provider  {words[loaded.provider_name()]}")
+    print(f"  provider  {words[gemini_names(loaded)]}")
     known = restante.password if restante.password and sys.stdout.isatty() else "PASSWORD"
     print(f"  try       curl -u '{restante.login}:{known}' {restante.url}{FAMILY}/models")
     sys.stdout.flush()
@@ -96,7 +97,7 @@ def api(host: Host = None, port: Port = None, provider: Provider = None, offline
 
 async def _api(loaded: Settings) -> None:
     stop = stop_on_signals()
-    loaded.provider_name()
+    gemini_names(loaded)
     with listen(loaded) as server_socket:
         async with database(loaded) as db:
             login, password = await operator_account(db, loaded)

@@ -167,6 +167,15 @@ DIRECT_URL_CONCURRENCY: Final = 200  # such requests in flight in a process; tho
 DIRECT_URLS_REMEMBERED: Final = 20_000  # in one process, some 10 MB; the least used is forgotten first
 DIRECT_URL_CHARS: Final = 8_192  # of a Location header, which is what aiohttp reads at the most
 
+# --- OpenAI-compatible servers and what all providers share ---------------------------------------------
+PROVIDER_CONNECT_SECONDS: Final = GEMINI_CONNECT_SECONDS
+PROVIDER_REPLY_BYTES: Final = 8 * 1024 * 1024  # of one reply; 4,096 tokens of answer and any thinking are far below
+PROVIDER_MODELS_CALL_SECONDS: Final = 5.0  # a server's list of models: beyond, what the operator says is believed
+MODELS_FILE_BYTES: Final = 1024 * 1024  # of RESTANTE_MODELS; thousands of models
+SERVER_CONCURRENCY: Final = 8  # calls in flight to a server that names no other number; a GPU batches about so many
+SERVER_CONCURRENCY_MAX: Final = 10_000
+USD_PER_MILLION_TOKENS_MAX: Final = 1_000_000  # above it a price is a slip of the pen
+
 # --- the scripted provider ----------------------------------------------------------------------------
 SCRIPTED_WORDS_MAX: Final = 200_000  # about 1.3 MB of text: far beyond any answer, and no way to fill the memory
 SCRIPTED_SECONDS_MAX: Final = 86_400.0  # of latency and retry_after: a day is for ever

@@ -82,11 +82,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A name that may be posted, and the model that answers to it.
 
     `served` is the provider's name for it: an alias names its newest version, and offline every name is served
-    by the demonstration model. `reasoning_forced`: Pro models always reason (contract §3.1).
+    by the demonstration model. `provider` names the one that serves it, and with it the lane of its tasks.
+    `reasoning_forced`: Pro models always reason (contract §3.1).
     """
 
     name: str
     served: str
+    provider: str
     web_search: bool = False
     reasoning: bool = False
     reasoning_forced: bool = False

@@ -60,18 +60,15 @@ class Waker:
 
 
 class Acceptor:
-    """Takes tasks in for one provider. `cap_of_all`: what all accounts together may spend a day, in nano-dollars;
-    0: without limit."""
+    """Takes tasks in. Their lane is that of the model's provider; its project, a quota bucket, is left open.
+    `cap_of_all`: what all accounts together may spend a day, in nano-dollars; 0: without limit."""
 
-    def __init__(
-        self, db: Database, provider: str, waker: Waker, clock: Callable[[], datetime], cap_of_all: int = 0
-    ) -> None:
+    def __init__(self, db: Database, waker: Waker, clock: Callable[[], datetime], cap_of_all: int = 0) -> None:
         self._db = db
-        self._provider = provider
         self._waker = waker
         self._clock = clock
         self._cap_of_all = cap_of_all
-        self._lanes: dict[str, int] = {}
+        self._lanes: dict[tuple[str, str], int] = {}
 
     async def accept(
         self,
@@ -86,7 +83,7 @@ class Acceptor:
 
         Raises DatabaseLost; then whether they were accepted is not known.
         """
-        lanes = [await self._lane(one.model.served) for one in judged]
+        lanes = [await self._lane(one.model) for one in judged]
         for last in (False, True):
             now = self._clock()
             ids = [mint_id(now, account_id, Function.TASK_POST, secrets.randbits(48)) for _ in judged]
@@ -143,8 +140,9 @@ class Acceptor:
         accepted: list[Refusal | None] = [None] * covered.number
         return accepted + [CapReached() if covered.capped else InsufficientFunds()] * (len(orders) - covered.number)
 
-    async def _lane(self, model: str) -> int:
-        number = self._lanes.get(model)
+    async def _lane(self, model: Model) -> int:
+        known = (model.provider, model.served)
+        number = self._lanes.get(known)
         if number is None:
-            number = self._lanes[model] = await queue.ensure_lane(self._db, self._provider, "", model)
+            number = self._lanes[known] = await queue.ensure_lane(self._db, model.provider, "", model.served)
         return number

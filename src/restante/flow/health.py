@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -112,7 +112,7 @@ class Watched:
         await self._provider.close()
 
     def report(self) -> str:
-        """The Report, as the JSON that a heartbeat carries."""
+        """The Report, as JSON."""
         self._forget()
         calls, failed = (sum(bucket[part] for bucket in self._buckets.values()) for part in (0, 1))
         return msgspec.json.encode(Report(calls, failed, self._rejected_at, self._taken_at)).decode()
@@ -157,10 +157,24 @@ def _provider(processes: Processes) -> Status:
     return Status.OK
 
 
-async def look(db: Session, provider: str) -> Health:
-    """The installation's health now, for what is posted to a provider. Raises DatabaseLost."""
-    return judge(
-        await health.processes(db, provider),
-        await health.oldest_ready(db, provider),
-        await health.oldest_delivery(db),
+async def look(db: Session, providers: Sequence[str]) -> Health:
+    """The installation's health now, for what is posted to its providers. Raises DatabaseLost."""
+    delivery = await health.oldest_delivery(db)
+    return together(
+        [judge(await health.processes(db, name), await health.oldest_ready(db, name), delivery) for name in providers]
     )
+
+
+def together(each: Sequence[Health]) -> Health:
+    """The health of an installation from that of each of its providers: an outage is major only if it is all of theirs."""
+
+    def of(statuses: list[Status]) -> Status:
+        bad = worst(statuses)
+        return Status.PARTIAL_OUTAGE if bad is Status.MAJOR_OUTAGE and {*statuses} != {bad} else bad
+
+    return Health(*(of([getattr(one, field) for one in each]) for field in Health.__struct_fields__))
+
+
+def report(watched: Sequence[Watched]) -> str:
+    """What a process says of all its providers, by their names: the JSON that a heartbeat carries."""
+    return msgspec.json.encode({one.name: msgspec.Raw(one.report().encode()) for one in watched}).decode()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
-from restante.flow.health import Watched
+from restante.flow.health import Watched, report
 from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
@@ -21,7 +21,7 @@ log = logging.getLogger("restante.lease")
 
 class Lease:
     """A worker incarnation. `on_lost(token)` is called when the lease ended behind our back; a new one then begins.
-    Each heartbeat carries what `watched` saw of the provider. `claims`: this process runs queued tasks."""
+    Each heartbeat carries what `watched` saw of the providers. `claims`: this process runs queued tasks."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Lease:
         seconds: float,
         on_lost: Callable[[int], None] = lambda token: None,
         *,
-        watched: Watched | None = None,
+        watched: Sequence[Watched] = (),
         claims: bool = False,
     ) -> None:
         self._db = db
@@ -81,8 +81,8 @@ class Lease:
 
     async def _register(self) -> None:
         token = secrets.randbits(63)
-        provider = self._watched.name if self._watched else ""
-        await queue.register(self._db, token, self._name, self.seconds, provider=provider, claims=self._claims)
+        providers = [one.name for one in self._watched]
+        await queue.register(self._db, token, self._name, self.seconds, providers=providers, claims=self._claims)
         self.token = token
 
     async def _beat(self) -> None:
@@ -99,7 +99,7 @@ class Lease:
                 log.exception("no heartbeat; it goes on")
 
     async def _beat_once(self) -> None:
-        calls = self._watched.report() if self._watched else None
+        calls = report(self._watched) if self._watched else None
         if not await queue.heartbeat(self._db, self.token, self.seconds, calls):
             log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
             ended = self.token

@@ -46,7 +46,7 @@ class Live:
         self,
         db: Database,
         lease: Lease,
-        provider: Provider,
+        providers: Sequence[Provider],
         settler: Settler,
         clock: Callable[[], datetime],
         seconds: float = LIVE_SECONDS,
@@ -54,7 +54,7 @@ class Live:
     ) -> None:
         self._db = db
         self._lease = lease
-        self._provider = provider
+        self._providers = {provider.name: provider for provider in providers}
         self._settler = settler
         self._clock = clock
         self._seconds = seconds
@@ -68,7 +68,13 @@ class Live:
         task_id = mint_id(self._clock(), account_id, Function.LIVE, secrets.randbits(48))
         try:
             order = LiveOrder(
-                task_id, account_id, int(LIVE_HOLD), allowance.live_at_once, allowance.spend_per_day, model.served
+                task_id,
+                account_id,
+                int(LIVE_HOLD),
+                allowance.live_at_once,
+                allowance.spend_per_day,
+                model.provider,
+                model.served,
             )
             once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
             held = await self._holds.submit(_Asked(order, once))
@@ -91,7 +97,8 @@ class Live:
     async def _ask_and_settle(
         self, task_id: str, token: int, now: datetime, model: Model, prompt: Prompt
     ) -> tuple[Answer | Refusal, int]:
-        outcome = await self._generate(Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds))
+        call = Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds)
+        outcome = await self._generate(model.provider, call)
         settlement = (
             answered(token, task_id, now.date(), LIVE_FEE, outcome, None)
             if isinstance(outcome, Answer)
@@ -102,14 +109,14 @@ class Live:
         log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
         return InternalError(), 0
 
-    async def _generate(self, call: Call) -> Answer | Refusal:
+    async def _generate(self, provider: str, call: Call) -> Answer | Refusal:
         try:
             async with asyncio.timeout(self._seconds):
-                outcome = await self._provider.generate(call)
+                outcome = await self._providers[provider].generate(call)
         except TimeoutError:
             return LiveTimeout()
         except Exception:
-            log.exception("provider %s broke on live task %s", self._provider.name, call.task_id)
+            log.exception("provider %s broke on live task %s", provider, call.task_id)
             return InternalError()
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
@@ -135,7 +142,7 @@ class Live:
         repeats = [one.once for one in group]
         everything = [one.order for one in group]
         if not self._cap_of_all and not any(repeats):
-            held = await queue.hold_live(self._db, token, now, everything, self._provider.name)
+            held = await queue.hold_live(self._db, token, now, everything)
             return [None] * len(group), held
         async with self._db.transaction() as tx:
             if self._cap_of_all:
@@ -144,7 +151,7 @@ class Live:
             await spending.lock_payers(tx, [one.account_id for one in everything])
             fates = await duplicates.judge(tx, now, repeats)
             fresh = [one.order for one, fate in zip(group, fates, strict=True) if fate is None]
-            held = await queue.hold_live(tx, token, now, fresh, self._provider.name, self._cap_of_all)
+            held = await queue.hold_live(tx, token, now, fresh, self._cap_of_all)
             if held is not None:
                 await duplicates.count(tx, now, [one.once for one in group if one.order.id in held.held])
         return fates, held

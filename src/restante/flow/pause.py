@@ -27,9 +27,9 @@ async def pause_account(db: Database, login: str, *, paused: bool) -> None:
         await queue.notify(db)
 
 
-async def pause_model(db: Database, provider: str, model: Model, *, paused: bool) -> None:
-    """Pause or resume a model of a provider, and every name that it answers to."""
-    lane = await queue.ensure_lane(db, provider, "", model.served)
+async def pause_model(db: Database, model: Model, *, paused: bool) -> None:
+    """Pause or resume a model, and every name of its provider that it answers to."""
+    lane = await queue.ensure_lane(db, model.provider, "", model.served)
     await queue.pause_lane(db, lane, paused=paused)
     if not paused:
         await queue.notify(db)

@@ -17,8 +17,10 @@ from restante.core.answer import Answer, Failure
 from restante.core.errors import OperatorError
 from restante.core.task import Model, Prompt
 from restante.providers.model_server import Address, ModelServer
+from restante.providers.openai_wire import Request, answer_of, conversation, read_completion, read_fault
 from restante.providers.provider import Call
 from restante.providers.registry import EMBEDDED_MODEL
+from restante.providers.session import DIRECT, open_session
 
 # Used only when a task brings no system message; its tokens count as input. Without any, the model's template puts in
 # a line of its own. With this one answers are short, end by themselves and stay nearer the question (read by eye).
@@ -94,8 +96,8 @@ class EmbeddedProvider:
         """One request. Raises aiohttp.ClientError or _KeyRefused when that server is not, or no longer, ours."""
         if self._session is None:
             # A connection each: the server drops idle ones, and a call that met such a one would look like a crash.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+            # Never through a proxy: the port is on this machine, and the key is its owner's.
+            self._session = open_session(DIRECT, reuse=False)
         headers = {**address.headers, "Content-Type": "application/json"}
         url = f"{address.url}/v1/chat/completions"
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
@@ -113,62 +115,19 @@ class _KeyRefused(Exception):
     """The server does not know our key: another process listens where ours did."""
 
 
-class _Message(msgspec.Struct):
-    role: str
-    content: str
-
-
-class _Request(msgspec.Struct):
+class _Request(Request):
     """The body of /v1/chat/completions, with the engine's own sampling parameters."""
 
-    model: str
-    messages: list[_Message]
-    max_tokens: int
-    temperature: float
-    top_p: float
     min_p: float = _MIN_P
     top_k: int = _TOP_K
     repeat_penalty: float = _REPEAT_PENALTY
 
 
-class _Reply(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Reply
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Completion(msgspec.Struct):
-    choices: tuple[_Choice]
-    usage: _Usage
-
-
-class _Error(msgspec.Struct):
-    type: str = ""
-    n_prompt_tokens: int = 0
-    n_ctx: int = 0
-
-
-class _ErrorReply(msgspec.Struct):
-    error: _Error
-
-
 def _request(prompt: Prompt) -> _Request:
-    """What the engine is sent. The question stands last: a last message of the assistant's would be continued."""
-    roles = {"user": "user", "ai": "assistant"}
+    """What the engine is sent."""
     return _Request(
         model=EMBEDDED_MODEL,
-        messages=[
-            _Message("system", prompt.system_message or DEFAULT_SYSTEM_MESSAGE),
-            *(_Message(roles[earlier.role], earlier.message) for earlier in prompt.message_chain),
-            _Message("user", prompt.user_prompt),
-        ],
+        messages=conversation(prompt, prompt.system_message or DEFAULT_SYSTEM_MESSAGE),
         max_tokens=prompt.max_output_tokens,
         temperature=prompt.temperature,
         top_p=prompt.top_p,
@@ -177,28 +136,18 @@ def _request(prompt: Prompt) -> _Request:
 
 def _answer(content: bytes) -> Answer | Failure:
     """The engine's 200. Its token counts are exact and include the chat template."""
-    try:
-        completion = msgspec.json.decode(content, type=_Completion)
-    except msgspec.DecodeError:
+    completion = read_completion(content)
+    if completion is None or completion.usage is None:
         return Failure(reason="the embedded model gave an unreadable answer", transient=True)
-    # max_output_tokens can cut a character in half, which the engine shows as U+FFFD.
-    text = (completion.choices[0].message.content or "").rstrip("\ufffd")
-    if not text.strip():
+    answer = answer_of(completion, EMBEDDED_MODEL)
+    if isinstance(answer, Failure) or not answer.items:
         return Failure(reason="the embedded model gave an empty answer", transient=True)  # chance: sampling
-    return Answer(
-        model_name=EMBEDDED_MODEL,
-        input_tokens=completion.usage.prompt_tokens,
-        output_tokens=completion.usage.completion_tokens,
-        items=Answer.message(text),
-    )
+    return answer
 
 
 def _failure(status: int, content: bytes) -> Failure:
     """The engine's refusal. Only the engine's own troubles (5xx) may pass; a request it refuses, it refuses again."""
-    try:
-        error = msgspec.json.decode(content, type=_ErrorReply).error
-    except msgspec.DecodeError:
-        error = _Error()
-    if error.type == "exceed_context_size_error":
-        return Failure(reason=f"prompt of {error.n_prompt_tokens} tokens exceeds the context of {error.n_ctx} tokens")
+    too_long = read_fault(content).too_long
+    if too_long is not None:
+        return Failure(reason=too_long)
     return Failure(reason=f"the embedded model answered HTTP {status}", transient=status >= 500)

@@ -24,7 +24,6 @@ from yarl import URL
 from restante.core.answer import Answer, Failure
 from restante.core.errors import OperatorError
 from restante.core.limits import DIRECT_URL_MARGIN_SECONDS, GEMINI_CONCURRENCY
-from restante.core.limits import GEMINI_CONNECT_SECONDS as CONNECT_SECONDS
 from restante.core.limits import GEMINI_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
 from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
 from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS as MODELS_RETRY_SECONDS
@@ -47,6 +46,7 @@ from restante.providers.gemini_wire import (
 )
 from restante.providers.price_list import NONE, PriceList
 from restante.providers.provider import Call
+from restante.providers.session import DIRECT, Egress, open_session, read_bounded
 
 #: Where URLs lead, asked within so many seconds; None where that is not known (restante.webhooks.redirects).
 Resolve = Callable[[Sequence[str], float], Awaitable[dict[str, str | None]]]
@@ -77,6 +77,7 @@ class GeminiProvider:
         resolve: Resolve | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        egress: Egress = DIRECT,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -87,6 +88,7 @@ class GeminiProvider:
         self._resolve = resolve
         self._close_resolver = close
         self._clock = clock
+        self._egress = egress.for_url(base_url)
         self._session: aiohttp.ClientSession | None = None
         self._listed: tuple[Model, ...] = ()
         self._ask_again_at = 0.0
@@ -169,7 +171,7 @@ class GeminiProvider:
                     method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                content = await _read(response.content)
+                content = await read_bounded(response.content, REPLY_BYTES)
                 if content is None:
                     return Failure(reason="reply too long")
                 if response.status == 200:
@@ -189,11 +191,7 @@ class GeminiProvider:
     def _http(self) -> aiohttp.ClientSession:
         """Made at the first call, since it belongs to the running event loop."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # aiohttp's own limit is 100; flow/run bounds the calls
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = open_session(self._egress)
         return self._session
 
     def _note_fault(self, fault: Fault, key: str) -> None:
@@ -209,18 +207,6 @@ class GeminiProvider:
         elif self._key_refused and not refused:
             log.warning("Gemini takes the API key again")
         self._key_refused = refused
-
-
-async def _read(content: aiohttp.StreamReader) -> bytes | None:
-    """The whole body, or None when it is longer than REPLY_BYTES."""
-    chunks: list[bytes] = []
-    length = 0
-    async for chunk in content.iter_any():
-        length += len(chunk)
-        if length > REPLY_BYTES:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def read_answer(body: bytes, call: Call, prices: PriceList = NONE, *, batch: bool = False) -> Answer | Failure:

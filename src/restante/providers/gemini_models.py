@@ -36,6 +36,7 @@ def text_models(listed: Iterable[ListedModel]) -> tuple[Model, ...]:
         Model(
             name=name,
             served=served[name],
+            provider="gemini",
             web_search=traits(served[name]).searches,
             reasoning=rows[served[name]].thinking,
             reasoning_forced=always_reasons(name),

@@ -1,6 +1,6 @@
 """The Provider protocol: a language model, whoever runs it, behind four names.
 
-Implementations: restante.providers.gemini, .embedded, .scripted. How to add one: CONTRIBUTING.
+Implementations: restante.providers.gemini, .openai_compatible, .embedded, .scripted. How to add one: CONTRIBUTING.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""Which model names may be posted: the names known without asking anybody, and the catalogue of a provider."""
+"""Which model names may be posted: the names known without asking anybody, and the catalogue of all providers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from restante.core.errors import OperatorError
 from restante.core.limits import CATALOGUE_SECONDS
@@ -40,7 +43,14 @@ STATIC_MODELS: Final[tuple[tuple[str, str], ...]] = (
 def scripted_models() -> tuple[Model, ...]:
     """Every static name, able to do everything: what the scripted provider is given."""
     return tuple(
-        Model(name=name, served=served, web_search=True, reasoning=True, reasoning_forced=always_reasons(name))
+        Model(
+            name=name,
+            served=served,
+            provider="scripted",
+            web_search=True,
+            reasoning=True,
+            reasoning_forced=always_reasons(name),
+        )
         for name, served in STATIC_MODELS
     )
 
@@ -52,7 +62,7 @@ def embedded_models() -> tuple[Model, ...]:
     max_output_tokens is refused offline too.
     """
     return tuple(
-        Model(name=name, served=EMBEDDED_MODEL, reasoning_forced=always_reasons(name))
+        Model(name=name, served=EMBEDDED_MODEL, provider="embedded", reasoning_forced=always_reasons(name))
         for name, _served in STATIC_MODELS
     )
 
@@ -63,6 +73,7 @@ def plain_models() -> tuple[Model, ...]:
         Model(
             name=name,
             served=served,
+            provider="gemini",
             web_search=traits(served).searches,
             reasoning=traits(served).thinks,
             reasoning_forced=always_reasons(name),
@@ -72,15 +83,42 @@ def plain_models() -> tuple[Model, ...]:
 
 
 class Catalogue:
-    """The names a provider's models go by, as of the last `refresh`; the static ones before the first."""
+    """The names that may be posted, of all providers together, as of the last `refresh`; before the first, for Gemini
+    the static ones. Each row knows its provider.
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._keep(plain_models())
+    A later provider's name replaces an earlier one's, and a renamed name any: the operator said so, and whoever would
+    have answered to it otherwise never does.
+    """
 
-    def _keep(self, listed: tuple[Model, ...]) -> None:
-        self._listed = listed
-        self._by_name = {model.name: model for model in listed}
+    def __init__(self, providers: Sequence[Provider], renamed: Mapping[str, str] | None = None) -> None:
+        """`renamed`: a posted name and the listed one that answers in its place (restante.providers.models_map)."""
+        self._providers = providers
+        self._renamed = renamed or {}
+        self._lists = [plain_models() if provider.name == "gemini" else () for provider in providers]
+        self._astray: frozenset[str] = frozenset()  # renamed names whose target nobody serves
+        self._compose()
+
+    def _compose(self) -> None:
+        rows: dict[str, Model] = {}
+        for listed in self._lists:
+            for model in listed:
+                rows.pop(model.name, None)  # its new place is at the end
+                rows[model.name] = model
+        targets = {old: rows.get(new) for old, new in self._renamed.items()}
+        for old, target in targets.items():
+            rows.pop(old, None)
+            if target is not None:
+                forced = target.reasoning_forced or always_reasons(old)
+                rows[old] = msgspec.structs.replace(target, name=old, reasoning_forced=forced)
+        self._by_name = rows
+        self._listed = tuple(rows.values())
+        self._targets = targets
+
+    def _warn(self) -> None:
+        astray = frozenset(old for old, target in self._targets.items() if target is None)
+        for old in sorted(astray - self._astray):
+            log.warning("model %r is refused: it is mapped onto %r, which nobody serves", old, self._renamed[old])
+        self._astray = astray
 
     async def begin(self) -> None:
         """Ask for the first time. A provider that is away does not keep the API from starting: answers wait here to
@@ -91,20 +129,35 @@ class Catalogue:
             log.error("the models could not be listed, the well-known names are offered: %s", error.problem)
 
     async def keep_fresh(self) -> None:
-        """Ask again every minute, until cancelled; the provider knows how long its own list is good."""
+        """Ask again every minute, until cancelled; a provider knows how long its own list is good."""
         while True:
             await asyncio.sleep(CATALOGUE_SECONDS)
             with contextlib.suppress(OperatorError):  # the provider has logged it, the last list stays
                 await self.refresh()
 
     async def refresh(self) -> None:
-        """Ask the provider. When it cannot say, the last list stays and its OperatorError goes to the caller."""
-        self._keep(await self._provider.models())
+        """Ask all providers. The last list of one that cannot say stays; its OperatorError goes to the caller, once
+        the others are heard."""
+        answers = await asyncio.gather(
+            *(provider.models() for provider in self._providers), return_exceptions=True
+        )  # none leaves the others unheard
+        for position, answer in enumerate(answers):
+            if not isinstance(answer, BaseException):
+                self._lists[position] = answer
+        self._compose()
+        self._warn()
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
 
     def find(self, name: str) -> Model | None:
         """The model a posted `model_name` stands for; None when there is none (40501). Names are exact."""
         return self._by_name.get(name)
 
+    def siblings(self, model: Model) -> list[Model]:
+        """All names that the same model of the same provider answers to, this one among them."""
+        return [one for one in self._listed if (one.provider, one.served) == (model.provider, model.served)]
+
     def listed(self) -> tuple[Model, ...]:
-        """All of them, newest first, aliases and versions both (contract §12.23)."""
+        """All of them: Gemini's, newest first, aliases and versions both (contract §12.23), then those of the map."""
         return self._listed

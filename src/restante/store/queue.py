@@ -48,13 +48,14 @@ class Taken(msgspec.Struct, frozen=True):
 
 class LiveOrder(msgspec.Struct, frozen=True):
     """A live task on its way in. `at_once`: how many its account may have at work; `cap`: what it may spend a day, in
-    nano-dollars; 0: without limit. `model`: the provider's name of it."""
+    nano-dollars; 0: without limit. `model`: its provider's name of it; both say what is paused."""
 
     id: str
     account_id: int
     hold: int
     at_once: int = 0
     cap: int = 0
+    provider: str = ""
     model: str = ""
 
 
@@ -137,10 +138,10 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
 
 
 async def hold_live(
-    db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder], provider: str = "", cap_of_all: int = 0
+    db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder], cap_of_all: int = 0
 ) -> LiveHeld | None:
-    """Hold the money of live tasks and lease them. `provider` runs them, for what is paused of it. `cap_of_all`: what
-    all accounts may spend a day, 0: without limit; needs `spending.lock_spending` in a statement before.
+    """Hold the money of live tasks and lease them. `cap_of_all`: what all accounts may spend a day, 0: without limit;
+    needs `spending.lock_spending` in a statement before.
 
     None: the token's lease has ended, so nothing was held.
     """
@@ -157,7 +158,7 @@ async def hold_live(
         [one.at_once for one in wanted],
         [one.cap for one in wanted],
         [one.model for one in wanted],
-        provider,
+        [one.provider for one in wanted],
         cap_of_all,
     )
     assert row is not None
@@ -206,14 +207,14 @@ async def promote(db: Session) -> bool:
 
 
 async def register(
-    db: Session, token: int, name: str, lease_seconds: float, *, provider: str = "", claims: bool = False
+    db: Session, token: int, name: str, lease_seconds: float, *, providers: Sequence[str] = (), claims: bool = False
 ) -> None:
-    """Begin a worker's incarnation under a fresh random token. `claims`: it runs queued tasks of the provider."""
-    await db.rows("register_worker", token, name, lease_seconds, provider, claims)
+    """Begin a worker's incarnation under a fresh random token. `claims`: it runs queued tasks of the providers."""
+    await db.rows("register_worker", token, name, lease_seconds, " ".join(providers), claims)
 
 
 async def heartbeat(db: Session, token: int, lease_seconds: float, calls: str | None = None) -> bool:
-    """Prolong the lease, and say in JSON how the provider did. False: it ended, and its tasks are others' now."""
+    """Prolong the lease, and say in JSON how its providers did. False: it ended, and its tasks are others' now."""
     return await db.value("heartbeat", token, lease_seconds, calls) is not None
 
 

@@ -184,11 +184,11 @@ class StatusResult(msgspec.Struct, frozen=True):
 
 
 class Appendix:
-    """The endpoints; `operations()` is what is served. `provider`: who answers what is posted."""
+    """The endpoints; `operations()` is what is served. `providers`: who answers what is posted."""
 
-    def __init__(self, db: Session, provider: str, meter: Meter, clock: Callable[[], datetime]) -> None:
+    def __init__(self, db: Session, providers: Sequence[str], meter: Meter, clock: Callable[[], datetime]) -> None:
         self._db = db
-        self._provider = provider
+        self._providers = providers
         self._meter = meter
         self._clock = clock
 
@@ -246,7 +246,7 @@ class Appendix:
     async def status(self, request: Request) -> Response:
         """§3.9: how the installation is."""
         started = time.perf_counter()
-        return self._answer(request, "status", status_results(await health.look(self._db, self._provider)), started)
+        return self._answer(request, "status", status_results(await health.look(self._db, self._providers)), started)
 
     def _answer(self, request: Request, name: Endpoint, rows: Sequence[object], started: float) -> Response:
         entry = wire.entry(

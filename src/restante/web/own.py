@@ -92,16 +92,13 @@ class _Refused(Exception):
 
 
 class Own:
-    """The endpoints; `operations()` is what is served. `provider` answers the names of the catalogue."""
+    """The endpoints; `operations()` is what is served."""
 
-    def __init__(
-        self, db: Database, clock: Callable[[], datetime], body_bytes: int, catalogue: Catalogue, provider: str
-    ) -> None:
+    def __init__(self, db: Database, clock: Callable[[], datetime], body_bytes: int, catalogue: Catalogue) -> None:
         self._db = db
         self._clock = clock
         self._body_bytes = body_bytes
         self._catalogue = catalogue
-        self._provider = provider
 
     def operations(self) -> list[Operation]:
         """Our own paths."""
@@ -196,8 +193,8 @@ class Own:
         model = self._catalogue.find(name)
         if model is None:
             raise _Refused(404, f"there is no model {name!r}")
-        await pause_model(self._db, self._provider, model, paused=paused)
-        names = [one.name for one in self._catalogue.listed() if one.served == model.served]
+        await pause_model(self._db, model, paused=paused)
+        names = [one.name for one in self._catalogue.siblings(model)]
         return ModelState(name, model.served, names, paused)
 
     async def _read(self, request: Request, kind: type[T]) -> T:

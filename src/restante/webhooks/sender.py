@@ -55,11 +55,11 @@ class Sessions:
         """In a running event loop. Raises OperatorError for a CA bundle that cannot be read."""
         self._allow = allow
         self._proxy = proxy
-        trust = _trust(ca_bundle)
+        certified = trust(ca_bundle)
         self._resolver = resolver or _Resolver()
         # Connections are kept and shared; those made for a host that the operator named must not serve as others'.
-        self._strict = self._session(trust, host_named=False)
-        self._named = self._session(trust, host_named=True)
+        self._strict = self._session(certified, host_named=False)
+        self._named = self._session(certified, host_named=True)
 
     async def close(self) -> None:
         await self._strict.close()
@@ -70,9 +70,9 @@ class Sessions:
         """The session that a URL's host may be called with."""
         return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
 
-    def _session(self, trust: ssl.SSLContext, *, host_named: bool) -> aiohttp.ClientSession:
+    def _session(self, certified: ssl.SSLContext, *, host_named: bool) -> aiohttp.ClientSession:
         guard = None if self._proxy else socket_factory(self._allow, host_named=host_named)
-        connector = aiohttp.TCPConnector(limit=0, ssl=trust, socket_factory=guard, resolver=self._resolver)
+        connector = aiohttp.TCPConnector(limit=0, ssl=certified, socket_factory=guard, resolver=self._resolver)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -179,8 +179,8 @@ def _storable(text: str) -> str:
     return text[:DELIVERY_ERROR_CHARS].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _trust(ca_bundle: Path | None) -> ssl.SSLContext:
-    """The system's certificate authorities, and the operator's own."""
+def trust(ca_bundle: Path | None) -> ssl.SSLContext:
+    """The system's certificate authorities, and the operator's own. Raises OperatorError when they cannot be read."""
     context = ssl.create_default_context()
     if ca_bundle is not None:
         try:

@@ -1,14 +1,14 @@
 -- Hold the money of live tasks of several accounts and lease them to this process at once.
 -- $1 token  $2 day  $3 now  $4 ids  $5 accounts  $6 holds  $7 platform  $8 function
--- $9 how many live tasks the account may have at work  $10 what it may spend a day  $11 models  $12 their provider
+-- $9 how many live tasks the account may have at work  $10 what it may spend a day  $11 models  $12 their providers
 -- $13 what all accounts may spend a day; then under lock_spending (9, 10 and 13: 0 is without limit)
 -- Returns whether the token's lease stands and the ids by their fate, judged in the order given: held; of paused
 -- accounts; of paused models; beyond what the account may have at work; beyond a daily cap. The rest is not paid for.
 -- Live tasks at work are counted under the account's row lock with a snapshot of that moment (live_at_work), so that
 -- the count is exact over any number of processes. Caps are as in accept.sql.
 with asked as materialized (
-    select * from unnest($4::uuid[], $5::int[], $6::bigint[], $9::int[], $10::bigint[], $11::text[])
-        with ordinality as u (id, account_id, held, most, cap, model, ord)
+    select * from unnest($4::uuid[], $5::int[], $6::bigint[], $9::int[], $10::bigint[], $11::text[], $12::text[])
+        with ordinality as u (id, account_id, held, most, cap, model, provider, ord)
 ), me as materialized (
     select token from worker where token = $1 for key share
 ), payer as materialized (
@@ -20,7 +20,7 @@ with asked as materialized (
     select a.id from asked a join payer p on p.id = a.account_id where p.paused
 ), halted as materialized (
     select a.id from asked a
-    where exists (select from lane l where l.provider = $12 and l.project = '' and l.model = a.model and l.paused)
+    where exists (select from lane l where l.provider = a.provider and l.project = '' and l.model = a.model and l.paused)
 ), item as materialized (
     select a.*, row_number() over (partition by a.account_id order by a.ord) as nth
     from asked a where a.id not in (select id from blocked) and a.id not in (select id from halted)
