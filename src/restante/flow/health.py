@@ -166,7 +166,7 @@ async def look(db: Session, providers: Sequence[str]) -> Health:
 
 
 def together(each: Sequence[Health]) -> Health:
-    """The health of an installation from that of each of its providers: an outage is major only if it is all of theirs."""
+    """The health of an installation from that of each of its providers: a major outage is one of all of them."""
 
     def of(statuses: list[Status]) -> Status:
         bad = worst(statuses)
