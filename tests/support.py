@@ -99,7 +99,7 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESTANTE_", "GEMINI_"))}
     own = {"RESTANTE_DATA_DIR": str(data_dir), "RESTANTE_LOGIN": OPERATOR[0], "RESTANTE_PASSWORD": OPERATOR[1]}
     own["RESTANTE_RATE_TASKS_READY"] = "0"  # tests poll it far more often than 20 times a minute
-    given = {k if k.startswith("GEMINI_") else f"RESTANTE_{k}": v for k, v in settings.items()}
+    given = {k if k.startswith("GEMINI_API_KEY") else f"RESTANTE_{k}": v for k, v in settings.items()}
     return clean | own | {"RESTANTE_PORT": "0"} | given
 
 

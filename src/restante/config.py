@@ -90,6 +90,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gemini_base_url: Annotated[str, Meta(description="Where the Gemini API is.")] = (
         "https://generativelanguage.googleapis.com"
     )
+    gemini_redirects: Annotated[
+        str,
+        Meta(
+            min_length=8,
+            description="How the redirects begin by which Gemini cites pages. Each is asked once where it leads"
+            " (`direct_url`), and not followed.",
+        ),
+    ] = "https://vertexaisearch.cloud.google.com/grounding-api-redirect/"
+    direct_urls: Annotated[
+        bool, Meta(description="Whether they are asked; without, `direct_url` is null. See docs/legal.md.")
+    ] = True
+    prices: Annotated[
+        Path | None,
+        Meta(description="A TOML file of prices that go before the built-in ones; docs/prices.md. Read at the start."),
+    ] = None
     embedded_model: Annotated[
         Path | None, Meta(description="Another GGUF file for the embedded model than the one installed.")
     ] = None

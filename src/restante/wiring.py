@@ -94,11 +94,26 @@ def build_provider(settings: Settings) -> Provider:
         case "gemini":
             from restante.providers.api_key import api_key_source
             from restante.providers.gemini import GeminiProvider
+            from restante.providers.price_list import load as load_prices
+            from restante.webhooks.address_guard import AllowList
+            from restante.webhooks.redirects import Redirects
 
             if not (settings.gemini_api_key or settings.gemini_api_key_file):
                 raise OperatorError("The gemini provider has no key.", "Set GEMINI_API_KEY or GEMINI_API_KEY_FILE.")
             key = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file)
-            return GeminiProvider(key, settings.gemini_base_url)
+            redirects = Redirects(
+                settings.gemini_redirects,
+                AllowList(settings.webhook_allow),
+                proxy=settings.webhook_proxy,
+                ca_bundle=settings.ca_bundle,
+            )
+            return GeminiProvider(
+                key,
+                settings.gemini_base_url,
+                prices=load_prices(settings.prices),
+                resolve=redirects.resolve if settings.direct_urls else None,
+                close=redirects.close,
+            )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from restante.config import Settings
+from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
@@ -18,6 +19,7 @@ from restante.flow.health import Watched
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
+from restante.providers.provider import Provider
 from restante.store import queue
 from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
@@ -74,10 +76,25 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         log.info(
             "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)
         )
+        stack.enter_context(background(_warn_of_gone_models(db, provider)))
         for other, tasks in (await queue.unserved(db, [provider.name])).items():
             log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
         with background(runner.run()) as claiming:
             yield claiming
+
+
+async def _warn_of_gone_models(db: Database, provider: Provider) -> None:
+    """Say at the start which tasks wait for models that their provider no longer has: each will fail when its turn
+    comes (contract §12.26). Asked beside the work, since the provider may take its time or be away."""
+    try:
+        waited_for = await queue.models_waited_for(db, provider.name)
+        served = {model.served for model in await provider.models()} if waited_for else set()
+    except (OperatorError, DatabaseLost) as error:
+        log.info("whether all models in use are still served is not known: %s", error)
+        return
+    for model, tasks in waited_for.items():
+        if model not in served:
+            log.warning("%d tasks wait for model %r, which %s no longer serves", tasks, model, provider.name)
 
 
 def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:

@@ -5,11 +5,15 @@ Shapes, error bodies and checks follow Google's reference and recorded answers; 
 tests/providers/test_gemini.py. What an answer is like is said in the last text of the request, in directives:
 
     [[text=...]]          the answer's text ([[text=]]: none); default "Echo: " and the question
-    [[thoughts=...]]      a thought part before it; also without includeThoughts
+    [[thoughts=...]]      a thought part before it ("|" makes several); also without includeThoughts
+    [[parts=a|b]]         the answer's text, in these parts; by default in two halves
     [[usage=120,800,300]] prompt, candidates and thoughts token counts; [[cached=100]] of the prompt's
     [[usage=none]]        no usageMetadata
     [[finish=MAX_TOKENS]] the finish reason
     [[version=...]]       modelVersion ([[version=]]: none)
+    [[tools=70]]          tokens that a search fed to the model; [[billed=2]] searches in billedToolCalls
+    [[search=...]]        and chunks, cites, spans, quotes: the sources, see tests.emulators.grounding
+    [[grounding=...]]     this as the groundingMetadata
     [[blocked=SAFETY]]    promptFeedback and no candidates
     [[status=429]]        an error with Google's body for that code; [[retry=2s]] a RetryInfo, [[after=3]] the header
     [[status=302]]        a redirect to this very server
@@ -17,9 +21,12 @@ tests/providers/test_gemini.py. What an answer is like is said in the last text 
     [[long=1048576]]      a text of so many characters
     [[cut]]               the connection ends amid the body
     [[drop]]              the connection ends before a byte of an answer
+    [[slow=3]]            so many seconds before the answer
     [[hang]]              no answer until the emulator is closed
 
-Tests also set `keys`, `rows` and `list_faults`, and read `requests`.
+Redirects that citations name lead on from /grounding-api-redirect/TITLE/NUMBER of this server; those of a title that
+begins with "hang" or "gone" never answer or are not found. Tests also set `keys`, `rows` and `list_faults`, and read
+`requests` and `asked_redirects`.
 """
 
 from __future__ import annotations
@@ -33,6 +40,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
+
+from tests.emulators import grounding
 
 REQUESTS_KEPT: Final = 1_000
 
@@ -78,6 +87,7 @@ ROWS: Final = (
     row("gemini-2.5-flash-native-audio-latest", methods=["countTokens", "bidiGenerateContent"]),
     row("gemini-2.5-computer-use-preview-10-2025"),
     row("gemini-3.1-pro-preview"),
+    row("gemini-3.6-flash"),
     row("gemini-3.7-flash"),
     row("gemini-flash-latest"),
     row("gemini-embedding-001", thinking=False, methods=["embedContent"]),
@@ -170,6 +180,8 @@ class GeminiEmulator:
     page_size_max: int = 1_000  # smaller: models.list in pages however many the client asks for
     list_faults: deque[Fault] = field(default_factory=deque)  # answers of models.list before it works
     requests: deque[Recorded] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    asked_redirects: deque[str] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))  # "HEAD /grounding-..."
+    no_head: bool = False  # redirects answer 405 to HEAD
     hung: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))  # released by each [[hang]]
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
@@ -184,9 +196,10 @@ class GeminiEmulator:
             app.router.add_get(f"/{version}/models", self._list)
             app.router.add_get(f"/{version}/models/{{model}}", self._get)
             app.router.add_post(f"/{version}/models/{{model}}:generateContent", self._generate)
+        app.router.add_route("*", f"{grounding.REDIRECTS}{{rest:.*}}", self._redirect)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=4_096)  # thousands connect at once
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
@@ -199,6 +212,9 @@ class GeminiEmulator:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Record the request and look at its key before anything else, as Google does."""
+        if request.path.startswith(grounding.REDIRECTS):
+            redirect: web.StreamResponse = await handler(request)
+            return redirect
         body: Any = None
         if request.can_read_body:
             try:
@@ -238,13 +254,15 @@ class GeminiEmulator:
         if self._row(model) is None:
             return _unknown_model(model).response()
         asked = request[_BODY]
-        if problem := objection(asked):
+        if problem := objection(asked) or grounding.objection(model, asked):
             return Fault(400, problem).response()
         said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
         if "hang" in said:
             self.hung.release()
             await self._closing.wait()
             return Fault(503).response()
+        if "slow" in said:
+            await asyncio.sleep(float(said["slow"]))
         if "drop" in said and request.transport is not None:
             request.transport.abort()
         if "status" in said:
@@ -254,10 +272,22 @@ class GeminiEmulator:
             if status == 429:
                 return quota_fault(said.get("retry", ""), said.get("after", "")).response()
             return Fault(status, retry_after=said.get("after", "")).response()
-        body = said["raw"].encode() if "raw" in said else json.dumps(reply(model, asked, said)).encode()
+        body = said["raw"].encode() if "raw" in said else json.dumps(reply(model, asked, said, self.url)).encode()
         if "cut" in said:
             return await _cut(request, body)
         return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+    async def _redirect(self, request: web.Request) -> web.StreamResponse:
+        """Google's redirects of citations: no key, a Location."""
+        self.asked_redirects.append(f"{request.method} {request.path}")
+        if request.path.startswith(f"{grounding.REDIRECTS}hang"):
+            await self._closing.wait()
+        if request.method == "HEAD" and self.no_head:
+            return web.Response(status=405)
+        location = grounding.location(request.path)
+        if location is None:
+            return web.Response(status=404)
+        return web.Response(status=302, headers={"Location": location}, text="Moved.")
 
 
 def _unknown_model(model: str) -> Fault:
@@ -319,7 +349,7 @@ def objection(body: Any) -> str:
     return ""
 
 
-def reply(model: str, body: Json, said: dict[str, str]) -> Json:
+def reply(model: str, body: Json, said: dict[str, str], base: str = "") -> Json:
     """A GenerateContentResponse: what is zero or empty is left out, as Google does."""
     question = body["contents"][-1]["parts"][-1]["text"]
     prompt_tokens = sum(len(part["text"]) // 4 + 1 for content in body["contents"] for part in content["parts"])
@@ -334,20 +364,30 @@ def reply(model: str, body: Json, said: dict[str, str]) -> Json:
     if "long" in said:
         text = "x" * int(said["long"])
     parts: list[Json] = []
-    include = body.get("generationConfig", {}).get("thinkingConfig", {}).get("includeThoughts", False)
-    thoughts = said.get("thoughts", "**Considering the question**\n\nIt is short." if include else "")
-    if thoughts:
-        parts.append({"text": thoughts, "thought": True})
+    aloud = grounding.thinks_aloud(model, body)
+    thoughts = said.get("thoughts", "**Considering the question**\n\nIt is short." if aloud else "")
+    parts += [{"text": thought, "thought": True} for thought in thoughts.split("|") if thought]
     # A long answer may come in several parts.
-    parts += [{"text": piece} for piece in (text[: len(text) // 2], text[len(text) // 2 :]) if piece]
+    halves = (text[: len(text) // 2], text[len(text) // 2 :])
+    parts += [{"text": piece} for piece in (said["parts"].split("|") if "parts" in said else halves) if piece]
     candidate: Json = {"index": 0, "finishReason": said.get("finish", "STOP")}
     candidate["content"] = {"role": "model", "parts": parts} if parts else {"role": "model"}
+    if "grounding" in said:
+        candidate["groundingMetadata"] = json.loads(said["grounding"])
+    elif body.get("tools"):
+        candidate["groundingMetadata"] = grounding.metadata(parts, said, _DIRECTIVE.sub("", question).strip(), base)
     answer["candidates"] = [candidate]
     counts = said.get("usage", f"{prompt_tokens},{len(text) // 4},{len(thoughts) // 4}")
     if counts != "none":
         usage = _usage(*(int(count) for count in counts.split(",")))
         if "cached" in said:
             usage["cachedContentTokenCount"] = int(said["cached"])
+        if "tools" in said:
+            usage["toolUsePromptTokenCount"] = int(said["tools"])
+            usage["totalTokenCount"] += int(said["tools"])
+        if "billed" in said:
+            calls = {"tool": "GOOGLE_SEARCH_RETRIEVAL", "successfulToolCallCount": int(said["billed"])}
+            usage["billedToolCalls"] = [calls]
         answer["usageMetadata"] = usage
     return answer
 

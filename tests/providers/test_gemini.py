@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from restante.core.answer import Answer, Failure, Item, Section
@@ -22,6 +23,7 @@ from restante.core.task import Message, Prompt
 from restante.providers import gemini as gemini_module
 from restante.providers import gemini_price
 from restante.providers.gemini import GeminiProvider
+from restante.providers.gemini_price import tables_checked
 from restante.providers.gemini_wire import fault_of
 from restante.providers.provider import Call, Provider
 from tests.emulators.gemini import GeminiEmulator
@@ -49,7 +51,7 @@ async def answer(gemini: GeminiProvider, *args: Any, **kwargs: Any) -> Answer:
 @pytest.mark.contract("3.1 system_message", "3.1 message_chain")
 async def test_what_is_sent(gemini: GeminiProvider, emulator: GeminiEmulator) -> None:
     protocol: Provider = gemini
-    assert (protocol.name, protocol.concurrency) == ("gemini", 1_000)
+    assert (protocol.name, protocol.concurrency) == ("gemini", 10_000)
     await answer(
         gemini,
         "which Alpine towns",
@@ -70,7 +72,12 @@ async def test_what_is_sent(gemini: GeminiProvider, emulator: GeminiEmulator) ->
             {"role": "model", "parts": [{"text": "Hello, where to?"}]},
             {"role": "user", "parts": [{"text": "which Alpine towns"}]},
         ],
-        "generationConfig": {"maxOutputTokens": 300, "temperature": 0, "topP": 0.5},
+        "generationConfig": {
+            "maxOutputTokens": 300,
+            "temperature": 0,
+            "topP": 0.5,
+            "thinkingConfig": {"thinkingBudget": 0},
+        },
     }
 
 
@@ -79,18 +86,26 @@ async def test_the_contracts_defaults_are_sent(gemini: GeminiProvider, emulator:
     await answer(gemini, "q", system_message="")
     assert emulator.requests[0].body == {
         "contents": [{"role": "user", "parts": [{"text": "q"}]}],
-        "generationConfig": {"maxOutputTokens": 2048, "temperature": 1.3, "topP": 0.9},
+        "generationConfig": {
+            "maxOutputTokens": 2048,
+            "temperature": 1.3,
+            "topP": 0.9,
+            "thinkingConfig": {"thinkingBudget": 0},
+        },
     }
 
 
 async def test_a_plain_answer(gemini: GeminiProvider) -> None:
     said = await answer(gemini, "where is Zürich 🚆 [[usage=120,800,0]] [[version=gemini-2.5-flash]]")
-    assert said == Answer(
+    assert said.raw is not None
+    assert msgspec.json.decode(said.raw)["modelVersion"] == "gemini-2.5-flash"
+    assert msgspec.structs.replace(said, raw=None) == Answer(
         model_name="gemini-2.5-flash",
         input_tokens=120,
         output_tokens=800,
         items=Answer.message("Echo: where is Zürich 🚆"),
         money_spent=nano(Decimal("0.002036")),  # 120 × $0.30 + 800 × $2.50 a million
+        price_date=tables_checked(),
     )
 
 
@@ -354,7 +369,7 @@ def test_a_model_without_a_price(
     """A million tokens in, a million out. The price of a family moves with genai-prices: it is only not nothing."""
     with caplog.at_level(logging.WARNING):
         costs = {
-            gemini_price.price(served, asked, input_tokens=1_000, cached_tokens=0, output_tokens=1_000)
+            gemini_price.price(served, asked, input_tokens=1_000, cached_tokens=0, output_tokens=1_000).nano
             for _ in range(3)
         }
     (cost,) = costs
@@ -368,7 +383,7 @@ def test_a_model_without_a_price(
 @pytest.mark.usefixtures("prices_unasked")
 def test_families_are_told_apart() -> None:
     def cost(name: str) -> int:
-        return gemini_price.price(name, name, input_tokens=1_000, cached_tokens=0, output_tokens=1_000)
+        return gemini_price.price(name, name, input_tokens=1_000, cached_tokens=0, output_tokens=1_000).nano
 
     assert cost("gemini-77-flash-lite") < cost("gemini-77-flash") < cost("gemini-77-pro")
 

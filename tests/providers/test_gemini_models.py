@@ -18,6 +18,7 @@ from tests.emulators.gemini import Fault, GeminiEmulator
 EMULATED = [
     "gemini-flash-latest",
     "gemini-3.7-flash",
+    "gemini-3.6-flash",
     "gemini-3.1-pro-preview",
     "gemini-2.5-pro",
     "gemini-2.5-flash",
@@ -89,7 +90,11 @@ def test_newest_first() -> None:
 async def test_asking(gemini: GeminiProvider, emulator: GeminiEmulator) -> None:
     models = {model.name: model for model in await gemini.models()}
     assert list(models) == EMULATED
-    assert not any(model.web_search for model in models.values())
+    assert {name for name, model in models.items() if not model.web_search} == {
+        "gemini-1.5-pro",
+        "gemini-1.5-pro-001",
+        "gemini-1.5-pro-002",
+    }
     assert {name for name, model in models.items() if model.reasoning_forced} == {
         "gemini-3.1-pro-preview", "gemini-2.5-pro", "gemini-1.5-pro", "gemini-1.5-pro-002", "gemini-1.5-pro-001",
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from google import genai
@@ -13,8 +13,10 @@ from google.genai import errors, types
 from restante.core.answer import Answer
 from restante.core.task import Message, Prompt
 from restante.providers.gemini import GeminiProvider
+from restante.providers.gemini_answer import search_suggestions
 from restante.providers.provider import Call
-from tests.emulators.gemini import GeminiEmulator
+from tests.emulators.gemini import GeminiEmulator, camel
+from tests.emulators.grounding import SUGGESTIONS
 
 # The SDK derives a class from aiohttp's session, which aiohttp discourages; that is between the two of them.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
@@ -45,7 +47,11 @@ async def test_our_question_is_the_sdks(sdk: genai.Client, gemini: GeminiProvide
         model="gemini-2.5-flash",
         contents=[text("user", "Hi"), text("model", "Hello, where to?"), text("user", question)],
         config=types.GenerateContentConfig(
-            system_instruction="be brief", max_output_tokens=300, temperature=0.7, top_p=0.5
+            system_instruction="be brief",
+            max_output_tokens=300,
+            temperature=0.7,
+            top_p=0.5,
+            thinking_config=types.ThinkingConfig(thinking_budget=0),
         ),
     )
     prompt = Prompt(
@@ -75,9 +81,129 @@ async def test_our_question_is_the_sdks(sdk: genai.Client, gemini: GeminiProvide
 
 
 def comparable(body: Any) -> Any:
-    """The SDK names a role for the system instruction, which Google ignores, and may send an empty tool config."""
-    body["systemInstruction"].pop("role", None)
+    """The SDK names a role for the system instruction, which Google ignores, and writes some names in snake case and
+    levels in either case, which Google takes alike."""
+    body = camel(body)
+    if "systemInstruction" in body:
+        body["systemInstruction"].pop("role", None)
     return body
+
+
+class Configuration(NamedTuple):
+    """A task of a client's, and what a user of Google's SDK would write for it."""
+
+    model: str
+    task: dict[str, Any]
+    thinking: dict[str, Any] | None
+    search: bool = False
+
+
+_OFF: dict[str, Any] = {"thinking_budget": 0}
+
+
+def _budget(tokens: int) -> dict[str, Any]:
+    return {"thinking_budget": tokens, "include_thoughts": True}
+
+
+def _level(level: str, **more: Any) -> dict[str, Any]:
+    return {"thinking_level": level, **more}
+
+
+CHAIN = (Message("user", "Hi"), Message("ai", "Hello, where to?"))
+ON = {"use_reasoning": True}
+MEDIUM = _level("MEDIUM", include_thoughts=True)
+
+CONFIGURATIONS = [
+    Configuration("gemini-1.5-pro-002", {}, None),
+    Configuration("gemini-2.0-flash", {}, None),
+    Configuration("gemini-2.0-flash", {"web_search": True, **ON}, None, search=True),
+    Configuration("gemini-2.5-flash", {}, _OFF),
+    Configuration("gemini-2.5-flash", {"web_search": True}, _OFF, search=True),
+    Configuration("gemini-2.5-flash", {"system_message": "be brief", "temperature": 0}, _OFF),
+    Configuration("gemini-2.5-flash", {"message_chain": CHAIN, "top_p": 0.0, "max_output_tokens": 1}, _OFF),
+    Configuration("gemini-2.5-flash", ON, _budget(1024)),
+    Configuration("gemini-2.5-flash", ON | {"max_output_tokens": 4096, "web_search": True}, _budget(2048), search=True),
+    Configuration("gemini-2.5-flash-lite", {}, _OFF),
+    Configuration("gemini-2.5-flash-lite", ON | {"max_output_tokens": 1024}, _budget(512)),
+    Configuration("gemini-2.5-pro", {}, _budget(1024)),
+    Configuration("gemini-2.5-pro", ON | {"max_output_tokens": 1024, "web_search": True}, _budget(512), search=True),
+    Configuration("gemini-3.1-pro-preview", {}, MEDIUM),
+    Configuration("gemini-3.1-pro-preview", ON | {"web_search": True, "message_chain": CHAIN}, MEDIUM, search=True),
+    Configuration("gemini-3.6-flash", {}, _level("MINIMAL")),
+    Configuration("gemini-3.6-flash", {"message_chain": CHAIN}, _level("LOW")),
+    Configuration("gemini-3.6-flash", ON, MEDIUM),
+    Configuration("gemini-3.7-flash", {"web_search": True, "system_message": "Zürich 🚆"}, _level("LOW"), search=True),
+    Configuration("gemini-3.7-flash", ON, MEDIUM),
+    Configuration("gemini-flash-latest", {"web_search": True}, _level("LOW"), search=True),
+    Configuration("gemini-flash-latest", ON | {"max_output_tokens": 4096}, MEDIUM),
+]
+
+
+@pytest.mark.parametrize("one", CONFIGURATIONS, ids=lambda one: f"{one.model}-{'-'.join(one.task) or 'plain'}")
+async def test_a_body_is_the_sdks(
+    one: Configuration, sdk: genai.Client, gemini: GeminiProvider, emulator: GeminiEmulator
+) -> None:
+    """The very body that the SDK sends for the same call; and Google, as emulated, takes it."""
+    prompt = Prompt(user_prompt="which Alpine towns", model_name=one.model, **one.task)
+    turns = [text("model" if turn.role == "ai" else "user", turn.message) for turn in prompt.message_chain]
+    await sdk.aio.models.generate_content(
+        model=one.model,
+        contents=[*turns, text("user", prompt.user_prompt)],
+        config=types.GenerateContentConfig(
+            system_instruction=prompt.system_message,
+            max_output_tokens=prompt.max_output_tokens,
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            thinking_config=None if one.thinking is None else types.ThinkingConfig(**one.thinking),
+            tools=[types.Tool(google_search=types.GoogleSearch())] if one.search else None,
+        ),
+    )
+    ours = await gemini.generate(Call(task_id="t-1", model=one.model, prompt=prompt, seconds=10))
+    assert isinstance(ours, Answer), ours
+    by_sdk, by_us = emulator.requests
+    assert by_us.path_qs == by_sdk.path_qs
+    assert by_us.body == comparable(by_sdk.body)
+
+
+async def test_the_sdk_reads_a_grounded_answer(sdk: genai.Client, gemini: GeminiProvider) -> None:
+    """Its reading of Google's bytes is ours of code points: both cut the same words."""
+    question = "q [[thoughts=hm]] [[parts=Zürich liegt |am See. 🚆 Bern nicht.]] [[search=zürich see||bern]]"
+    question += " [[chunks=zh.ch|bern.ch]] [[cites=Zürich>0,1;🚆 Bern>1]] [[tools=70]]"
+    theirs = await sdk.aio.models.generate_content(
+        model="gemini-3.7-flash",
+        contents=question,
+        config=types.GenerateContentConfig(tools=[types.Tool(google_search=types.GoogleSearch())]),
+    )
+    prompt = Prompt(user_prompt=question, model_name="gemini-3.7-flash", web_search=True)
+    ours = await gemini.generate(Call(task_id="t-1", model="gemini-3.7-flash", prompt=prompt, seconds=10))
+    assert isinstance(ours, Answer)
+    assert theirs.candidates is not None
+    candidate = theirs.candidates[0]
+    grounding, content = candidate.grounding_metadata, candidate.content
+    assert grounding is not None and grounding.grounding_supports and grounding.grounding_chunks
+    assert content is not None and content.parts is not None
+    expected = []
+    for support in grounding.grounding_supports:
+        segment = support.segment
+        assert segment is not None
+        part = content.parts[segment.part_index or 0].text or ""
+        words = part.encode()[segment.start_index or 0 : segment.end_index].decode()
+        assert words == segment.text
+        for index in support.grounding_chunk_indices or ():
+            web = grounding.grounding_chunks[index].web
+            assert web is not None
+            expected.append((words, web.title, web.uri))
+    [_, message] = ours.items
+    [section] = message.sections
+    assert [(note.text, note.title, note.url) for note in section.annotations or ()] == expected
+    assert len(expected) == 3
+    assert grounding.web_search_queries == ["zürich see", "", "bern"]
+    assert ours.fan_out_queries == ("zürich see", "bern")
+    assert grounding.search_entry_point is not None and ours.raw is not None
+    assert search_suggestions(ours.raw) == grounding.search_entry_point.rendered_content == SUGGESTIONS
+    assert theirs.usage_metadata is not None
+    assert ours.input_tokens == theirs.usage_metadata.prompt_token_count
+    assert theirs.usage_metadata.tool_use_prompt_token_count == 70
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta"])

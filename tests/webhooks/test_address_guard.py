@@ -141,7 +141,7 @@ async def test_a_name_that_is_rebound_meets_the_guard_at_each_connection() -> No
             url = f"http://rebinding.example:{inside.port}/"
             inside.reply = b"x" * 5_000_000  # left unread: the connection is closed, not kept
             assert (await sender.send(url, {}, None)).status == 200
-            sender._strict.connector.clear_dns_cache()  # type: ignore[union-attr]
+            sender._sessions._strict.connector.clear_dns_cache()  # type: ignore[union-attr]
             outcome = await sender.send(url, {}, None)
         finally:
             await sender.close()

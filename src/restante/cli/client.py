@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -52,6 +53,27 @@ class Client:
         if cancelled is None:
             raise OperatorError(str(answer.get("error") or answer.get("status_message")))
         return cancelled
+
+    async def raw(self, task_id: str, *, suggestions: bool = False) -> bytes:
+        """The provider's own reply to a task, or the search suggestions in it. Raises OperatorError without one."""
+        what = "suggestions" if suggestions else "raw"
+        return await self._body("GET", f"{PREFIX}/tasks/{quote(task_id, safe='')}/{what}")
+
+    async def _body(self, method: str, path: str) -> bytes:
+        try:
+            async with self._session.request(method, f"{self._url}{path}") as response:
+                body = await response.read()
+                if response.status == HTTPStatus.OK:
+                    return body
+                answer = msgspec.json.decode(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise OperatorError(
+                f"{self._url} cannot be reached: {error or type(error).__name__}.",
+                "Is `restante up` running? Another address: --url (RESTANTE_URL).",
+            ) from None
+        except msgspec.DecodeError:
+            raise OperatorError(f"{self._url} does not answer as restante does.") from None
+        raise OperatorError(str(answer.get("error") or answer.get("status_message")))
 
     async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
         envelope = await self._send(method, f"{FAMILY}/{path}", body)

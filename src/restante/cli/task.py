@@ -105,6 +105,26 @@ def get(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: restante task raw 11201415-0001-0613-0000-5d0c1be9a7f3 --suggestions")
+def raw(
+    task_id: str,
+    suggestions: Annotated[
+        bool, typer.Option("--suggestions", help="Only the search suggestions in it, as HTML (docs/legal.md).")
+    ] = False,
+    url: Url = LOCAL,
+    login: Login = "operator",
+    password: Password = None,
+) -> None:
+    """The provider's own reply to a task, byte for byte. Exit 1 if none is kept."""
+
+    async def run() -> bytes:
+        async with _client(url, login, password) as client:
+            return await client.raw(task_id, suggestions=suggestions)
+
+    sys.stdout.buffer.write(asyncio.run(run()))
+    sys.stdout.flush()
+
+
 @app.command(epilog="Example: restante task cancel --tag run-17")
 def cancel(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of tasks.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 import msgspec
@@ -37,7 +38,9 @@ class Item(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A provider's answer. `model_name` is the model that served it; `money_spent` what its provider took.
 
-    `output_tokens` counts everything the provider bills as output, reasoning included.
+    `input_tokens` and `output_tokens` count what the provider bills, reasoning being output. `web_search`: whether the
+    web was searched, not whether it might have been. `raw`: the provider's reply, byte for byte, where it is worth
+    keeping. `price_date`: of the prices that `money_spent` was reckoned with.
     """
 
     model_name: str
@@ -48,6 +51,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     web_search: bool = False
     money_spent: Nano = Nano(0)
     fan_out_queries: tuple[str, ...] | None = None
+    raw: bytes | None = None
+    price_date: date | None = None
 
     @staticmethod
     def message(text: str) -> tuple[Item, ...]:

@@ -154,6 +154,16 @@ GEMINI_MODELS_PAGES: Final = 20  # of 1,000 models each; Google lists about 60
 CATALOGUE_SECONDS: Final = 60.0  # between looks at a provider's list of models, which it may remember for longer
 RETRY_AFTER_MAX: Final = 86_400.0  # seconds; a longer word of a provider is a mistake, and ours is the deadline
 PRICE_WARNINGS_REMEMBERED: Final = 1_000  # and warned about once; far more than Google has
+PRICE_USD_MAX: Final = 100_000  # a million tokens or a thousand searches in RESTANTE_PRICES; beyond it is a slip
+PRICE_FILE_BYTES: Final = 1024 * 1024  # of RESTANTE_PRICES; a larger file is some other file
+GEMINI_CONCURRENCY: Final = 10_000  # calls in flight of a process; RESTANTE_CONCURRENCY and pacing bound them before
+# Citations name Google's redirects; where each leads is one HEAD request of the answer's own run.
+DIRECT_URL_SECONDS: Final = 2.0  # for all citations of an answer together: the most that they delay it
+DIRECT_URL_MARGIN_SECONDS: Final = 1.0  # of a call's time that is left for settling what was paid for
+DIRECT_URLS_PER_ANSWER: Final = 50  # Google cites 3 to 20 pages
+DIRECT_URL_CONCURRENCY: Final = 200  # such requests in flight in a process; those that wait, wait in their 2 s
+DIRECT_URLS_REMEMBERED: Final = 20_000  # in one process, some 10 MB; the least used is forgotten first
+DIRECT_URL_CHARS: Final = 8_192  # of a Location header, which is what aiohttp reads at the most
 
 # --- the scripted provider ----------------------------------------------------------------------------
 SCRIPTED_WORDS_MAX: Final = 200_000  # about 1.3 MB of text: far beyond any answer, and no way to fill the memory

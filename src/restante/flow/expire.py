@@ -51,7 +51,13 @@ async def keep_retention(
 ) -> None:
     """Take listings off tasks_ready, forget ended webhooks and drop days whose time is over, until cancelled. The
     ledger stays."""
-    kept = (("answer", result_days), ("task_request", result_days), ("task", task_days), ("attempt", error_days))
+    kept = (
+        ("answer", result_days),
+        ("answer_raw", result_days),
+        ("task_request", result_days),
+        ("task", task_days),
+        ("attempt", error_days),
+    )
 
     async def look() -> None:
         while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):

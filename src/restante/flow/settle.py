@@ -28,7 +28,17 @@ log = logging.getLogger("restante.settle")
 def answered(token: int, task_id: str, day: date, fee: Nano, answer: Answer, result: bytes | None) -> Settlement:
     """The settlement of an answered task. `result` is the answer as its clients will read it; None when nobody
     will fetch it (live)."""
-    return Settlement(token, task_id, day, State.DONE, OK_CODE, charge(fee, answer.money_spent), result=result)
+    return Settlement(
+        token,
+        task_id,
+        day,
+        State.DONE,
+        OK_CODE,
+        charge(fee, answer.money_spent),
+        result=result,
+        raw=None if result is None else answer.raw,
+        price_date=answer.price_date,
+    )
 
 
 def failed(token: int, task_id: str, day: date, why: Refusal) -> Settlement:
@@ -67,7 +77,9 @@ class Settler:
         tries = 0
         while True:
             try:
-                settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members))
+                settled = await self._db.settled(
+                    lambda: queue.settle(self._db, token, day, self._clock(), members), day
+                )
                 if tries:
                     settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
                 return [one.id in settled for one in members]

@@ -1,6 +1,7 @@
 """Google's Gemini over its REST API, a thin adapter: one shared session, typed structs, faults as values.
 
-What goes over the wire and what it means: gemini_wire. Which models: gemini_models. What it costs: gemini_price.
+What goes over the wire: gemini_wire. What an answer says: gemini_answer. Which models, and what they can do:
+gemini_models, gemini_traits. What it costs: gemini_price, price_list.
 The key travels in a header only, redirects are not followed (they would take it along), and no message of ours
 shows it.
 """
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,7 @@ from yarl import URL
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import OperatorError
+from restante.core.limits import DIRECT_URL_MARGIN_SECONDS, GEMINI_CONCURRENCY
 from restante.core.limits import GEMINI_CONNECT_SECONDS as CONNECT_SECONDS
 from restante.core.limits import GEMINI_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
 from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
@@ -30,6 +32,7 @@ from restante.core.limits import GEMINI_MODELS_SECONDS as MODELS_SECONDS
 from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
 from restante.core.task import Model
 from restante.providers.api_key import KEY_REJECTED
+from restante.providers.gemini_answer import answer_of, billed_searches, cited_urls, with_direct_urls
 from restante.providers.gemini_models import text_models
 from restante.providers.gemini_price import price
 from restante.providers.gemini_wire import (
@@ -37,13 +40,16 @@ from restante.providers.gemini_wire import (
     Fault,
     ListedModel,
     Reply,
-    answer_of,
     fault_of,
     read_models,
     read_reply,
     request_body,
 )
+from restante.providers.price_list import NONE, PriceList
 from restante.providers.provider import Call
+
+#: Where URLs lead, asked within so many seconds; None where that is not known (restante.webhooks.redirects).
+Resolve = Callable[[Sequence[str], float], Awaitable[dict[str, str | None]]]
 
 log = logging.getLogger("restante.gemini")
 
@@ -53,19 +59,23 @@ _KEYS: Final = re.compile(r"AIza[0-9A-Za-z_-]{10,}|AQ\.[0-9A-Za-z_-]{10,}")
 
 
 class GeminiProvider:
-    """`api_key` is asked before every call (restante.providers.api_key); `base_url` has no path of its own.
+    """`api_key` is asked before every call (restante.providers.api_key); `base_url` has no path of its own; `prices`
+    go before the tables; `resolve` finds each citation's `direct_url`, which is null without it.
 
     Raises OperatorError when `base_url` is no http or https URL.
     """
 
     name = "gemini"
-    concurrency = 1_000
+    concurrency = GEMINI_CONCURRENCY
 
     def __init__(
         self,
         api_key: Callable[[], str],
         base_url: str = "https://generativelanguage.googleapis.com",
         *,
+        prices: PriceList = NONE,
+        resolve: Resolve | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = urlsplit(base_url)
@@ -73,6 +83,9 @@ class GeminiProvider:
             raise OperatorError("The base URL of Gemini is no http or https URL.", "Leave it unset for Google's own.")
         self._api_key = api_key
         self._base = f"{base_url.rstrip('/')}/v1beta/models"
+        self._prices = prices
+        self._resolve = resolve
+        self._close_resolver = close
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._listed: tuple[Model, ...] = ()
@@ -81,16 +94,17 @@ class GeminiProvider:
         self._key_refused = False  # so that the log says it once, and once when it is over
 
     async def generate(self, call: Call) -> Answer | Failure:
+        began = self._clock()
         url = f"{self._base}/{quote(call.model, safe='')}:generateContent"
-        outcome = await self._exchange("POST", url, request_body(call.prompt), call.seconds)
+        outcome = await self._exchange("POST", url, request_body(call.prompt, call.model), call.seconds)
         if isinstance(outcome, Failure):
             return outcome
-        reply = read_reply(outcome)
-        if reply is None:
-            log.warning("%r sent a reply of %d bytes that is no answer", call.model, len(outcome))
-            return MALFORMED
-        answer = answer_of(reply, call.model)
-        return _priced(answer, reply, call.model) if isinstance(answer, Answer) else answer
+        said = read_answer(outcome, call, self._prices)
+        if isinstance(said, Answer) and self._resolve is not None and (urls := cited_urls(said)):
+            # What is left of the call's time, less what settling needs: the answer is paid for.
+            left = call.seconds - (self._clock() - began) - DIRECT_URL_MARGIN_SECONDS
+            said = with_direct_urls(said, await self._resolve(urls, max(0.0, left)))
+        return said
 
     async def models(self) -> tuple[Model, ...]:
         """Google's text models, newest first, as of the last hour; the last good list while Google is away."""
@@ -112,6 +126,8 @@ class GeminiProvider:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+        if self._close_resolver is not None:
+            await self._close_resolver()
 
     async def _ask_models(self) -> tuple[Model, ...]:
         deadline = self._clock() + MODELS_CALL_SECONDS
@@ -207,19 +223,35 @@ async def _read(content: aiohttp.StreamReader) -> bytes | None:
     return b"".join(chunks)
 
 
-def _priced(answer: Answer, reply: Reply, asked: str) -> Answer:
+def read_answer(body: bytes, call: Call, prices: PriceList = NONE, *, batch: bool = False) -> Answer | Failure:
+    """What a reply of generateContent says, its price and the reply itself included. `batch`: at batch prices."""
+    reply = read_reply(body)
+    if reply is None:
+        log.warning("%r sent a reply of %d bytes that is no answer", call.model, len(body))
+        return MALFORMED
+    answer = answer_of(reply, call.model, web_search=call.prompt.web_search)
+    if isinstance(answer, Failure):
+        return answer
+    return msgspec.structs.replace(_priced(answer, reply, call.model, prices, batch=batch), raw=body)
+
+
+def _priced(answer: Answer, reply: Reply, asked: str, prices: PriceList, *, batch: bool) -> Answer:
     usage = reply.usage_metadata
     if usage is None:
         log.error("%r answered without its usage: the answer is charged nothing", asked)
         return answer
-    money_spent = price(
+    found = price(
         answer.model_name,
         asked,
         input_tokens=usage.input_tokens,
         cached_tokens=min(usage.cached_content_token_count, usage.input_tokens),
         output_tokens=usage.output_tokens,
+        queries=answer.fan_out_queries or (),
+        billed_searches=billed_searches(usage),
+        batch=batch,
+        own=prices,
     )
-    return msgspec.structs.replace(answer, money_spent=money_spent)
+    return msgspec.structs.replace(answer, money_spent=found.nano, price_date=found.as_of)
 
 
 def _no_list(reason: str) -> OperatorError:

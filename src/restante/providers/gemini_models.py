@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from restante.core.task import Model, always_reasons
+from restante.providers.gemini_traits import generation, traits
 from restante.providers.gemini_wire import ListedModel
 
 #: Words of names whose models do not answer a text with a text, or not without tools of their own.
@@ -14,19 +15,16 @@ _OTHER_KINDS: Final = frozenset(
     {"audio", "banana", "computer", "dialog", "embedding", "image", "live", "omni", "robotics", "tts", "vision"}
 )
 
-_GENERATION: Final = re.compile(r"gemini-([0-9]+)(?:\.([0-9]+))?(?:-|$)")
 _VERSION: Final = re.compile(r"(gemini-.+)-([0-9]{3})")
 _TIERS: Final = ("ultra", "pro", "flash", "flash-lite")
-
-_MOVING: Final = (1_000, 0)  # gemini-flash-latest and the like are always the newest of their kind
-_UNNUMBERED: Final = (0, 0)
 
 
 def text_models(listed: Iterable[ListedModel]) -> tuple[Model, ...]:
     """The text models among Google's rows, newest first, with a row for each base name that has none of its own.
 
     gemini-1.5-pro is served by gemini-1.5-pro-002 when Google lists only -001 and -002 (contract §7); a base name
-    that Google lists itself is left to Google.
+    that Google lists itself is left to Google. Whether a model reasons Google says in its row; whether it may search
+    the web is known by its name alone (gemini_traits).
     """
     rows = {row.name.removeprefix("models/"): row for row in listed if _is_text(row)}
     served = {name: name for name in rows}
@@ -36,7 +34,11 @@ def text_models(listed: Iterable[ListedModel]) -> tuple[Model, ...]:
             served[version[1]] = name
     return tuple(
         Model(
-            name=name, served=served[name], reasoning=rows[served[name]].thinking, reasoning_forced=always_reasons(name)
+            name=name,
+            served=served[name],
+            web_search=traits(served[name]).searches,
+            reasoning=rows[served[name]].thinking,
+            reasoning_forced=always_reasons(name),
         )
         for name in sorted(served, key=_age)
     )
@@ -53,11 +55,7 @@ def _is_text(row: ListedModel) -> bool:
 
 def _age(name: str) -> tuple[int, int, int, bool, int, str]:
     """Smaller is newer: the generation, then the tier, then the base name before its versions, latest first."""
-    generation = _GENERATION.match(name)
-    if generation is not None:
-        major, minor = int(generation[1]), int(generation[2] or 0)
-    else:
-        major, minor = _MOVING if name.endswith("-latest") else _UNNUMBERED
+    major, minor = generation(name)
     tiers = [position for position, tier in enumerate(_TIERS) if f"-{tier}-" in f"{name}-"]
     version = _VERSION.fullmatch(name)
     return (

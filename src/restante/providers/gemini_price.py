@@ -1,16 +1,30 @@
-"""What Google takes for an answer, from the offline price tables of genai-prices (dated, tiered; no network)."""
+"""What Google takes for an answer: the operator's own prices, else the offline tables of genai-prices (dated, tiered;
+no network).
+
+Searches have two units, by generation: 2.5 and older pay for a grounded prompt, 3 and later for each query that is not
+empty, the same one once (ai.google.dev/gemini-api/docs/google-search, "Pricing"). Batch processing halves tokens and
+leaves search fees as they are. Free allowances are not deducted: they are the project's, not a task's.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from functools import lru_cache
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache, lru_cache
 from typing import Final
 
+import msgspec
 from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import PriceContext
 
 from restante.core.limits import PRICE_WARNINGS_REMEMBERED as NAMES_REMEMBERED
 from restante.core.money import Nano, nano
+from restante.providers.gemini_traits import traits
+from restante.providers.price_list import NONE, PriceList, Rates
 
 log = logging.getLogger("restante.gemini")
 
@@ -18,28 +32,110 @@ log = logging.getLogger("restante.gemini")
 #: aliases). The longest matching family counts: flash-lite is not flash.
 _FAMILIES: Final = ("flash-lite", "flash", "pro")
 
+_BATCH: Final[PriceContext] = {"processing": "batch"}
+_CHECKED: Final = re.compile(r"verified on ([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
-def price(served: str, asked: str, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> Nano:
-    """Nano-dollars. `cached_tokens` are those of `input_tokens` that Google billed at its cache price;
-    `output_tokens` include the thoughts.
+
+class Price(msgspec.Struct, frozen=True):
+    """An answer's price in nano-dollars, and the day of the tables it was reckoned with, if they tell."""
+
+    nano: Nano
+    as_of: date | None
+
+
+def price(
+    served: str,
+    asked: str,
+    *,
+    input_tokens: int,
+    cached_tokens: int,
+    output_tokens: int,
+    queries: Sequence[str] = (),
+    billed_searches: int = 0,
+    batch: bool = False,
+    own: PriceList = NONE,
+    at: datetime | None = None,
+) -> Price:
+    """What an answer cost. `cached_tokens` are those of `input_tokens` that Google billed at its cache price;
+    `output_tokens` include the thoughts; `queries` are those of its search, `billed_searches` what Google itself says
+    it billed of them (0: nothing said); `at` is the time of the call, by default now.
 
     The price of the model that served, else of the one asked, else of either without its version, else of the
     newest of its family, and then the log says so, once a name. A model of no known family costs 0: the answer is
     paid for and the client shall have it, and the log has an error, once a name.
     """
+    rates = next((own.models[name] for name in _names(served, asked) if name in own.models), None)
+    by_query = traits(served).paid_by_query
+    if rates is not None and rates.search_unit is not None:
+        by_query = rates.search_unit == "query"
+    searches = searches_billed(queries, billed_searches, by_query=by_query)
+    if rates is not None:
+        cost = _own(rates, input_tokens, cached_tokens, output_tokens, searches, batch=batch)
+        return Price(cost, own.as_of)
     source = _price_source(served, asked)
     if source is None:
-        return Nano(0)
-    usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens)
-    return nano(calc_price(usage, source, provider_id="google").total_price)
+        return Price(Nano(0), None)
+    usage = Usage(
+        input_tokens=input_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens, web_searches=searches
+    )
+    usd = _total(usage, source, at)
+    if batch and _has_batch_price(source, at):
+        usd = calc_price(
+            usage, source, provider_id="google", genai_request_timestamp=at, price_context=_BATCH
+        ).total_price
+    elif batch:
+        # Google halves the tokens of every model in batches; the tables only lack the entry.
+        whole = _total(Usage(input_tokens=cached_tokens, cache_read_tokens=cached_tokens), source, at) + _total(
+            Usage(web_searches=searches), source, at
+        )
+        usd = whole + (usd - whole) / 2
+    return Price(nano(usd), tables_checked())
+
+
+def searches_billed(queries: Sequence[str], billed: int, *, by_query: bool) -> int:
+    """How many searches are paid for. Google's own count goes before ours."""
+    unique = len({query for query in queries if query.strip()})
+    if by_query:
+        return billed or unique
+    return 1 if billed or unique else 0
+
+
+@cache
+def tables_checked() -> date | None:
+    """The last day on which genai-prices says that it compared prices of Google's; None when it says none."""
+    google = next((provider for provider in get_snapshot().providers if provider.id == "google"), None)
+    days = [
+        date.fromisoformat(day)
+        for model in (google.models if google is not None else ())
+        for day in _CHECKED.findall(model.price_comments or "")
+    ]
+    return max(days, default=None)
+
+
+def _own(rates: Rates, into: int, cached: int, out: int, searches: int, *, batch: bool) -> Nano:
+    return rates.cost(input_tokens=into, cached_tokens=cached, output_tokens=out, searches=searches, batch=batch)
+
+
+def _total(usage: Usage, source: str, at: datetime | None) -> Decimal:
+    return calc_price(usage, source, provider_id="google", genai_request_timestamp=at).total_price
+
+
+def _has_batch_price(source: str, at: datetime | None) -> bool:
+    """Whether the tables know what a batch costs; where they do not, they give the ordinary price."""
+    usage = Usage(output_tokens=1_000_000)
+    found = calc_price(usage, source, provider_id="google", genai_request_timestamp=at, price_context=_BATCH)
+    return found.total_price != _total(usage, source, at)
+
+
+def _names(served: str, asked: str) -> tuple[str, ...]:
+    return (served, asked, _unversioned(served), _unversioned(asked))
 
 
 @lru_cache(maxsize=NAMES_REMEMBERED)
 def _price_source(served: str, asked: str) -> str | None:
     """The name under which genai-prices knows the price; None when there is none."""
-    exact = (served, asked, _unversioned(served), _unversioned(asked))
     family = next((name for name in _FAMILIES if f"-{name}-" in f"-{served}-{asked}-"), None)
-    source = next((name for name in exact if _known(name)), None)
+    source = next((name for name in _names(served, asked) if _known(name)), None)
     if source is None and family is not None and _known(f"gemini-{family}-latest"):
         source = f"gemini-{family}-latest"
         log.warning("no price is known for %r: its answers are charged as %s; update genai-prices", served, source)

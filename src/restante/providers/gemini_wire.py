@@ -1,4 +1,4 @@
-"""Gemini's JSON and restante's values: requests, replies and errors of `generateContent`. No I/O.
+"""Gemini's JSON: requests, replies and errors of `generateContent`. What a reply says: gemini_answer. No I/O.
 
 Field names, finish reasons and error details: Google's REST reference for v1beta, checked against the structs of
 google-genai 3.4 (tests/providers/test_gemini.py). Every field has a default: Google leaves out what is zero or empty.
@@ -13,10 +13,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from restante.core.answer import Answer, Failure, Item, Section
+from restante.core.answer import Failure
 from restante.core.limits import RETRY_AFTER_MAX
 from restante.core.task import Prompt
 from restante.providers.api_key import KEY_REJECTED
+from restante.providers.gemini_traits import Level, Traits, traits
 
 MALFORMED: Final = Failure(reason="malformed reply", transient=True)
 
@@ -35,18 +36,37 @@ class Content(_Camel, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
-class _Sampling(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """All three are always sent: left out, the model's own defaults would count, and restante promises its own."""
+class Thinking(_Camel, frozen=True):
+    """Models of 2.5 take a budget, later ones a level; both in one request is an error of Google's."""
+
+    include_thoughts: bool = False
+    thinking_budget: int | None = None
+    thinking_level: Level | None = None
+
+
+class _Sampling(_Camel, frozen=True):
+    """The first three are always sent: left out, the model's own defaults would count, and restante promises its
+    own."""
 
     max_output_tokens: int
     temperature: float
     top_p: float
+    thinking_config: Thinking | None = None
+
+
+class _Empty(msgspec.Struct, frozen=True):
+    """{}"""
+
+
+class _Tool(msgspec.Struct, rename="camel", frozen=True):
+    google_search: _Empty = _Empty()
 
 
 class Request(_Camel, frozen=True):
     contents: tuple[Content, ...]
     generation_config: _Sampling
     system_instruction: Content | None = None
+    tools: tuple[_Tool, ...] = ()
 
 
 #: Money is made of these; Google's type is int32.
@@ -54,17 +74,19 @@ _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
 class Usage(_Camel, frozen=True):
-    """`candidates_token_count` is the visible answer alone; thoughts are billed as output beside it."""
+    """`candidates_token_count` is the visible answer alone; thoughts are billed as output beside it. Google also counts
+    what its search fed to the model (toolUsePromptTokenCount): "retrieved context is not charged as input tokens"
+    (ai.google.dev/gemini-api/docs/pricing), so it is passed over. `billed_tool_calls`: what Google billed of tools."""
 
     prompt_token_count: _Count = 0
     candidates_token_count: _Count = 0
     thoughts_token_count: _Count = 0
-    tool_use_prompt_token_count: _Count = 0
     cached_content_token_count: _Count = 0
+    billed_tool_calls: msgspec.Raw = msgspec.Raw()
 
     @property
     def input_tokens(self) -> int:
-        return self.prompt_token_count + self.tool_use_prompt_token_count
+        return self.prompt_token_count
 
     @property
     def output_tokens(self) -> int:
@@ -72,8 +94,11 @@ class Usage(_Camel, frozen=True):
 
 
 class Candidate(_Camel, frozen=True):
+    """`grounding_metadata` is read apart: what is strange about citations must not cost a paid answer."""
+
     content: Content = Content()
     finish_reason: str = ""
+    grounding_metadata: msgspec.Raw = msgspec.Raw()
 
 
 class PromptFeedback(_Camel, frozen=True):
@@ -123,8 +148,8 @@ _pages: Final = msgspec.json.Decoder(ModelPage)
 _errors: Final = msgspec.json.Decoder(_ErrorBody)
 
 
-def request_body(prompt: Prompt) -> bytes:
-    """The body of generateContent. The contract's "ai" is Gemini's "model"."""
+def request_body(prompt: Prompt, model: str) -> bytes:
+    """The body of generateContent for this model of Google's. The contract's "ai" is Gemini's "model"."""
     earlier = (
         Content(role="model" if turn.role == "ai" else "user", parts=(Part(text=turn.message),))
         for turn in prompt.message_chain
@@ -134,11 +159,34 @@ def request_body(prompt: Prompt) -> bytes:
         Request(
             contents=(*earlier, Content(role="user", parts=(Part(text=prompt.user_prompt),))),
             generation_config=_Sampling(
-                max_output_tokens=prompt.max_output_tokens, temperature=prompt.temperature, top_p=prompt.top_p
+                max_output_tokens=prompt.max_output_tokens,
+                temperature=prompt.temperature,
+                top_p=prompt.top_p,
+                thinking_config=thinking(prompt, traits(model)),
             ),
             system_instruction=system,
+            tools=(_Tool(),) if prompt.web_search else (),
         )
     )
+
+
+def thinking(prompt: Prompt, can: Traits) -> Thinking | None:
+    """How much a model shall think; None for one that cannot.
+
+    Thoughts are billed as output and eat `max_output_tokens`, of which there are 4,096 at the most. So with reasoning a
+    model of 2.5 gets half of them for its thoughts (left to itself it takes up to 8,192 and answers nothing), a later
+    one the level MEDIUM, which they all have; and without reasoning all think as little as they can. MINIMAL is refused
+    where earlier messages lack Google's own signatures, hence LOW for a conversation.
+    """
+    if not can.thinks:
+        return None
+    wanted = prompt.use_reasoning or can.always_thinks
+    if can.by_level:
+        least: Level = "LOW" if prompt.message_chain else can.least_level
+        return Thinking(include_thoughts=wanted, thinking_level="MEDIUM" if wanted else least)
+    if not wanted:
+        return Thinking(thinking_budget=0)
+    return Thinking(include_thoughts=True, thinking_budget=max(can.budget_min, prompt.max_output_tokens // 2))
 
 
 def read_reply(body: bytes) -> Reply | None:
@@ -157,52 +205,10 @@ def read_models(body: bytes) -> ModelPage | None:
         return None
 
 
-# --- what a reply means ---------------------------------------------------------------------------------
-
-#: The model or a filter of Google's will not say it; asking again would not change that.
-_BLOCKING: Final = frozenset(
-    {
-        "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
-        "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
-    }
-)  # fmt: skip
-
 _WORD: Final = re.compile(r"[A-Z][A-Z_]{0,59}")
 
 
-def answer_of(reply: Reply, asked: str) -> Answer | Failure:
-    """The answer in a reply, without its price; `asked` is the model's name should the reply not tell it.
-
-    Text counts, whatever ended it: it was paid for. Without text:
-    blocked → final; MAX_TOKENS → an answer all the same, the thinking used up the budget and the provider bills it
-    (contract §3.6: then only a reasoning item, or nothing); STOP and anything else → transient, since Gemini is
-    known to return nothing now and then and to answer the same question a moment later.
-    """
-    if not reply.candidates:
-        if reply.prompt_feedback.block_reason:
-            return Failure(reason=f"blocked: {_word(reply.prompt_feedback.block_reason)}")
-        return Failure(reason="empty answer", transient=True)
-    candidate = reply.candidates[0]
-    text = "".join(part.text for part in candidate.content.parts if not part.thought)
-    thoughts = "".join(part.text for part in candidate.content.parts if part.thought)
-    items = [Item("reasoning", (Section(thoughts),))] if thoughts.strip() else []
-    if text.strip():
-        items.append(Item("message", (Section(text),)))
-    elif candidate.finish_reason in _BLOCKING:
-        return Failure(reason=f"blocked: {_word(candidate.finish_reason)}")
-    elif candidate.finish_reason != "MAX_TOKENS":
-        return Failure(reason="empty answer", transient=True)
-    usage = reply.usage_metadata or Usage()
-    return Answer(
-        model_name=reply.model_version.removeprefix("models/") or asked,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.thoughts_token_count,
-        items=tuple(items),
-    )
-
-
-def _word(reason: str) -> str:
+def word(reason: str) -> str:
     """A reason of Google's as it may stand in an error message: one word in capitals."""
     return reason if _WORD.fullmatch(reason) else "OTHER"
 
@@ -220,7 +226,7 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
         error = _errors.decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         error = _Status()
-    detail = f"HTTP {status} {_word(error.status)}: {error.message[:500]!r}"
+    detail = f"HTTP {status} {word(error.status)}: {error.message[:500]!r}"
     wait = min(max(_header_seconds(retry_after, now), _retry_info(error.details)), RETRY_AFTER_MAX)
 
     def later(reason: str) -> Fault:

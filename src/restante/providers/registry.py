@@ -10,6 +10,7 @@ from typing import Final
 from restante.core.errors import OperatorError
 from restante.core.limits import CATALOGUE_SECONDS
 from restante.core.task import Model, always_reasons
+from restante.providers.gemini_traits import traits
 from restante.providers.provider import Provider
 
 log = logging.getLogger("restante.models")
@@ -59,7 +60,14 @@ def embedded_models() -> tuple[Model, ...]:
 def plain_models() -> tuple[Model, ...]:
     """Every static name, served by itself: what Gemini is believed to serve until it could be asked."""
     return tuple(
-        Model(name=name, served=served, reasoning_forced=always_reasons(name)) for name, served in STATIC_MODELS
+        Model(
+            name=name,
+            served=served,
+            web_search=traits(served).searches,
+            reasoning=traits(served).thinks,
+            reasoning_forced=always_reasons(name),
+        )
+        for name, served in STATIC_MODELS
     )
 
 

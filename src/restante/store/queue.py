@@ -64,7 +64,8 @@ class LiveHeld(msgspec.Struct, frozen=True):
 
 class Settlement(msgspec.Struct, frozen=True):
     """A task's end. `charged` in nano-dollars; exactly one of `message` (a failure) and `result` (JSON array) is set,
-    except for live tasks, whose answer is not stored. `owed`: the webhooks that its client waits for."""
+    except for live tasks, whose answer is not stored. `owed`: the webhooks that its client waits for. `raw`: the
+    provider's JSON that the answer was made of, kept beside it; `price_date`: of the prices behind `charged`."""
 
     token: int
     id: str
@@ -75,6 +76,8 @@ class Settlement(msgspec.Struct, frozen=True):
     message: str | None = None
     result: bytes | None = None
     owed: tuple[Owed, ...] = ()
+    raw: bytes | None = None
+    price_date: date | None = None
 
 
 async def ensure_lane(db: Session, provider: str, project: str, model: str) -> int:
@@ -94,6 +97,11 @@ async def waiting_lanes(db: Session, providers: Sequence[str]) -> list[Lane]:
 async def unserved(db: Session, providers: Sequence[str]) -> dict[str, int]:
     """Unfinished tasks of other providers: {provider: count}."""
     return {row["provider"]: row["tasks"] for row in await db.rows("unserved_lanes", [*providers, LIVE])}
+
+
+async def models_waited_for(db: Session, provider: str) -> dict[str, int]:
+    """Models of a provider that unfinished tasks are for: {model: tasks}."""
+    return {row["model"]: row["tasks"] for row in await db.rows("queued_models", provider)}
 
 
 async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
@@ -151,6 +159,8 @@ async def settle(db: Session, token: int, day: date, now: datetime, group: Seque
         [hook.host for _, hook in owed],
         [hook.url for _, hook in owed],
         [hook.body for _, hook in owed],
+        [None if one.raw is None else pack(one.raw) for one in group],
+        [one.price_date for one in group],
     )
     return {str(row["id"]) for row in rows}
 

@@ -44,6 +44,13 @@ class Collected(msgspec.Struct, frozen=True):
     result: bytes | None
 
 
+class Raw(msgspec.Struct, frozen=True):
+    """What a provider replied. `body` is None when it is withheld."""
+
+    body: bytes | None
+    price_date: date | None
+
+
 class Unanswered(msgspec.Struct, frozen=True):
     """A task that has no answer: `running`, else `queued`, else a live task or one whose answer is gone."""
 
@@ -187,3 +194,11 @@ async def recorded(
 
 def _unpacked(stored: bytes | None) -> bytes | None:
     return None if stored is None else unpack(stored)
+
+
+async def raw(db: Session, day: date, account_id: int, task_id: str) -> Raw | None:
+    """The provider's own reply to a task of the account; None when none is kept."""
+    row = await db.row("read_raw", day, task_id, account_id)
+    if row is None:
+        return None
+    return Raw(None if row["body"] is None else unpack(row["body"]), row["price_date"])

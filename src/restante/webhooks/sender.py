@@ -40,6 +40,50 @@ class Outcome(msgspec.Struct, frozen=True):
     hung: bool = False
 
 
+class Sessions:
+    """Guarded connections to other people's servers. `proxy`: everything goes through it, and it judges addresses
+    instead of the guard."""
+
+    def __init__(
+        self,
+        allow: AllowList,
+        *,
+        proxy: str | None = None,
+        ca_bundle: Path | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """In a running event loop. Raises OperatorError for a CA bundle that cannot be read."""
+        self._allow = allow
+        self._proxy = proxy
+        trust = _trust(ca_bundle)
+        self._resolver = resolver or _Resolver()
+        # Connections are kept and shared; those made for a host that the operator named must not serve as others'.
+        self._strict = self._session(trust, host_named=False)
+        self._named = self._session(trust, host_named=True)
+
+    async def close(self) -> None:
+        await self._strict.close()
+        await self._named.close()
+        await self._resolver.close()
+
+    def of(self, url: str) -> aiohttp.ClientSession:
+        """The session that a URL's host may be called with."""
+        return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
+
+    def _session(self, trust: ssl.SSLContext, *, host_named: bool) -> aiohttp.ClientSession:
+        guard = None if self._proxy else socket_factory(self._allow, host_named=host_named)
+        connector = aiohttp.TCPConnector(limit=0, ssl=trust, socket_factory=guard, resolver=self._resolver)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None),  # ours is around all of it
+            headers={"User-Agent": USER_AGENT},
+            skip_auto_headers=("Accept-Encoding",),
+        )
+
+
 class Sender:
     """The one way out. `proxy`: everything goes through it, and it judges addresses instead of the guard."""
 
@@ -53,19 +97,12 @@ class Sender:
         resolver: AbstractResolver | None = None,
     ) -> None:
         """In a running event loop. Raises OperatorError for a CA bundle that cannot be read."""
-        self._allow = allow
         self._proxy = proxy
         self._seconds = seconds
-        trust = _trust(ca_bundle)
-        self._resolver = resolver or _Resolver()
-        # Connections are kept and shared; those made for a host that the operator named must not serve as others'.
-        self._strict = self._session(trust, host_named=False)
-        self._named = self._session(trust, host_named=True)
+        self._sessions = Sessions(allow, proxy=proxy, ca_bundle=ca_bundle, resolver=resolver)
 
     async def close(self) -> None:
-        await self._strict.close()
-        await self._named.close()
-        await self._resolver.close()
+        await self._sessions.close()
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes | None) -> Outcome:
         """POST the gzip'd body, or GET without one. Reads no more of the reply than is kept."""
@@ -77,7 +114,7 @@ class Sender:
         try:
             async with (
                 asyncio.timeout(self._seconds),
-                self._session_for(url).request(
+                self._sessions.of(url).request(
                     "GET" if body is None else "POST",
                     URL(url, encoded=True),
                     data=body,
@@ -98,22 +135,6 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             error = f"{type(problem).__name__}: {problem}"
         return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error), hung)
-
-    def _session_for(self, url: str) -> aiohttp.ClientSession:
-        return self._named if self._allow.names(urlsplit(url).hostname or "") else self._strict
-
-    def _session(self, trust: ssl.SSLContext, *, host_named: bool) -> aiohttp.ClientSession:
-        guard = None if self._proxy else socket_factory(self._allow, host_named=host_named)
-        connector = aiohttp.TCPConnector(limit=0, ssl=trust, socket_factory=guard, resolver=self._resolver)
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None),  # ours is around all of it
-            headers={"User-Agent": USER_AGENT},
-            skip_auto_headers=("Accept-Encoding",),
-        )
 
 
 class _Resolver(AbstractResolver):

@@ -1,13 +1,14 @@
 -- Settle tasks of one posting day: answer stored, hold resolved, listed in tasks_ready, queue row gone; together.
 -- $1 the worker's token  $2 day  $3 ids  $4 states  $5 codes  $6 messages  $7 charges  $8 bodies  $9 now
+-- $15 the providers' own replies, null without one  $16 the days of the prices that the charges were reckoned with
 -- $10-14 webhooks owed: task ids  kinds  hosts  URLs  bodies. A task with a postback (kind 2) is listed in tasks_ready
 -- only when its first attempt fails (contract §12.28).
 -- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
 -- What the account spent today changes with its tasks of today; those of an earlier day leave it alone.
 -- A live task (lane 0) has nobody to collect it: neither answer nor listing.
 with item as materialized (
-    select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[])
-        as u (id, state, code, message, charged, body)
+    select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[],
+        $15::bytea[], $16::date[]) as u (id, state, code, message, charged, body, raw, price_date)
 ), owed as materialized (
     select * from unnest($10::uuid[], $11::smallint[], $12::text[], $13::text[], $14::bytea[])
         as u (id, kind, host, url, body)
@@ -17,7 +18,7 @@ with item as materialized (
 ), mine as materialized (
     delete from queue q using found i where q.ctid = i.tid and q.token = $1 and q.day = $2
     returning q.id, q.account_id, q.lane, q.held, q.attempts, q.posted_at, q.tag,
-        i.state, i.code, i.message, i.charged, i.body, nextval('ready_seq') as seq
+        i.state, i.code, i.message, i.charged, i.body, i.raw, i.price_date, nextval('ready_seq') as seq
 ), locked as materialized (
     select id from account where id = any (array (select distinct account_id from mine)) order by id for no key update
 ), paid as (
@@ -41,6 +42,9 @@ with item as materialized (
 ), stored as (
     insert into answer (day, id, account_id, seq, code, message, body)
     select $2, id, account_id, seq, code, message, body from mine where lane <> 0
+), kept as (
+    insert into answer_raw (day, id, account_id, body, price_date)
+    select $2, id, account_id, raw, price_date from mine where lane <> 0 and raw is not null
 ), listed as (
     insert into ready (account_id, platform, seq, id, posted_at, tag, listed_at)
     select account_id, 1, seq, id, posted_at, tag, $9 from mine
