@@ -19,7 +19,7 @@ tests/providers/test_gemini.py. What an answer is like is said in the last text 
     [[drop]]              the connection ends before a byte of an answer
     [[hang]]              no answer until the emulator is closed
 
-Tests also set `keys`, `rows` and `list_faults`, and read `requests`.
+Tests also set `keys`, `rows`, `list_faults`, `latency` and `quotas` (tests/emulators/quota.py), and read `requests`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
+
+from tests.emulators.quota import Quotas
 
 REQUESTS_KEPT: Final = 1_000
 
@@ -170,6 +172,8 @@ class GeminiEmulator:
     page_size_max: int = 1_000  # smaller: models.list in pages however many the client asks for
     list_faults: deque[Fault] = field(default_factory=deque)  # answers of models.list before it works
     requests: deque[Recorded] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    quotas: Quotas | None = None
+    latency: float = 0.0  # seconds before each answer of generateContent
     hung: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))  # released by each [[hang]]
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
@@ -240,6 +244,16 @@ class GeminiEmulator:
         asked = request[_BODY]
         if problem := objection(asked):
             return Fault(400, problem).response()
+        if self.quotas is not None:
+            tokens = sum(
+                len(part.get("text", "")) // 4 + 1 for content in asked["contents"] for part in content["parts"]
+            )
+            key = request.headers.get("x-goog-api-key") or request.query.get("key", "")
+            if (refused := self.quotas.judge(key, model, tokens)) is not None:
+                status, words, details = refused
+                return Fault(status, words, details=details).response()
+        if self.latency:
+            await asyncio.sleep(self.latency)
         said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
         if "hang" in said:
             self.hung.release()

@@ -1,6 +1,7 @@
 """Google's Gemini over its REST API, a thin adapter: one shared session, typed structs, faults as values.
 
-What goes over the wire and what it means: gemini_wire. Which models: gemini_models. What it costs: gemini_price.
+What goes over the wire and what it means: gemini_wire. Errors: gemini_faults. Which models: gemini_models. What it
+costs: gemini_price. When a call may be made and with which project's key is not decided here: restante.flow.pacing.
 The key travels in a header only, redirects are not followed (they would take it along), and no message of ours
 shows it.
 """
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -28,17 +29,18 @@ from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
 from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS as MODELS_RETRY_SECONDS
 from restante.core.limits import GEMINI_MODELS_SECONDS as MODELS_SECONDS
 from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
+from restante.core.limits import KEY_PROBE_SECONDS
+from restante.core.pacing import Quota
 from restante.core.task import Model
-from restante.providers.api_key import KEY_REJECTED
+from restante.providers.api_key import KEY_REJECTED, project_of, split_keys
+from restante.providers.gemini_faults import Fault, fault_of
 from restante.providers.gemini_models import text_models
 from restante.providers.gemini_price import price
 from restante.providers.gemini_wire import (
     MALFORMED,
-    Fault,
     ListedModel,
     Reply,
     answer_of,
-    fault_of,
     read_models,
     read_reply,
     request_body,
@@ -48,18 +50,23 @@ from restante.providers.provider import Call
 log = logging.getLogger("restante.gemini")
 
 
+#: The key of a project was taken out of its file since the call got its permit: the task goes back to another's.
+_WITHDRAWN: Final = Failure(reason="API key withdrawn", transient=True, strain="quota")
+
 # Google's messages may quote a key ("Consumer 'api_key:AIza...' has been suspended").
 _KEYS: Final = re.compile(r"AIza[0-9A-Za-z_-]{10,}|AQ\.[0-9A-Za-z_-]{10,}")
 
 
 class GeminiProvider:
-    """`api_key` is asked before every call (restante.providers.api_key); `base_url` has no path of its own.
+    """`api_key` is asked before every call (restante.providers.api_key) and gives one key, or several between commas or
+    white space, each of a project of its own. `base_url` has no path of its own. `calls` and `tokens` are the quotas of
+    a minute, {model or "*": number}, as far as the operator names them.
 
     Raises OperatorError when `base_url` is no http or https URL.
     """
 
     name = "gemini"
-    concurrency = 1_000
+    concurrency = 5_000  # a socket each; RESTANTE_CONCURRENCY bounds them, and Google by refusing
 
     def __init__(
         self,
@@ -67,6 +74,8 @@ class GeminiProvider:
         base_url: str = "https://generativelanguage.googleapis.com",
         *,
         clock: Callable[[], float] = time.monotonic,
+        calls: Mapping[str, int] | None = None,
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -74,23 +83,59 @@ class GeminiProvider:
         self._api_key = api_key
         self._base = f"{base_url.rstrip('/')}/v1beta/models"
         self._clock = clock
+        self._calls, self._tokens = calls or {}, tokens or {}
         self._session: aiohttp.ClientSession | None = None
         self._listed: tuple[Model, ...] = ()
         self._ask_again_at = 0.0
         self._listing = asyncio.Lock()
-        self._key_refused = False  # so that the log says it once, and once when it is over
+        self._refused: set[str] = set()  # projects, so that the log says it once, and once when it is over
 
     async def generate(self, call: Call) -> Answer | Failure:
         url = f"{self._base}/{quote(call.model, safe='')}:generateContent"
-        outcome = await self._exchange("POST", url, request_body(call.prompt), call.seconds)
-        if isinstance(outcome, Failure):
-            return outcome
+        key = self._key(call.project)
+        if isinstance(key, Failure):
+            return key
+        outcome = await self._exchange("POST", url, request_body(call.prompt), call.seconds, key)
+        return outcome if isinstance(outcome, Failure) else _costly(self._answer(call, outcome))
+
+    def _answer(self, call: Call, outcome: bytes) -> Answer | Failure:
         reply = read_reply(outcome)
         if reply is None:
             log.warning("%r sent a reply of %d bytes that is no answer", call.model, len(outcome))
             return MALFORMED
         answer = answer_of(reply, call.model)
         return _priced(answer, reply, call.model) if isinstance(answer, Answer) else answer
+
+    def projects(self) -> tuple[str, ...]:
+        return tuple(self._keys())
+
+    def quota(self, model: str) -> Quota:
+        calls = self._calls.get(model, self._calls.get("*"))
+        tokens = self._tokens.get(model, self._tokens.get("*"))
+        return Quota(calls, tokens)
+
+    async def probe(self, project: str) -> Failure | None:
+        key = self._key(project)
+        if isinstance(key, Failure):
+            return key
+        outcome = await self._exchange("GET", f"{self._base}?pageSize=1", None, KEY_PROBE_SECONDS, key)
+        return outcome if isinstance(outcome, Failure) else None
+
+    def _keys(self) -> dict[str, str]:
+        """The keys as they are now, by their projects. Raises OperatorError."""
+        return {project_of(key): key for key in split_keys(self._api_key())}
+
+    def _key(self, project: str) -> str | Failure:
+        """A project's key; without one, the first that was not refused."""
+        try:
+            keys = self._keys()
+        except OperatorError as error:
+            self._note_key("", refused=True, detail=error.problem)
+            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
+        self._note_key("", refused=False)
+        if project:
+            return keys.get(project, _WITHDRAWN)
+        return keys[min(keys, key=lambda one: one in self._refused)]
 
     async def models(self) -> tuple[Model, ...]:
         """Google's text models, newest first, as of the last hour; the last good list while Google is away."""
@@ -119,7 +164,10 @@ class GeminiProvider:
         token = ""
         for _ in range(MODELS_PAGES):
             url = f"{self._base}?pageSize=1000" + (f"&pageToken={quote(token, safe='')}" if token else "")
-            outcome = await self._exchange("GET", url, None, max(0.1, deadline - self._clock()))
+            key = self._key("")
+            if isinstance(key, Failure):
+                raise _no_list(key.reason)
+            outcome = await self._exchange("GET", url, None, max(0.1, deadline - self._clock()), key)
             if isinstance(outcome, Failure):
                 raise _no_list(outcome.reason)
             page = read_models(outcome)
@@ -136,13 +184,8 @@ class GeminiProvider:
             raise _no_list("no text model is listed")
         return models
 
-    async def _exchange(self, method: str, url: str, body: bytes | None, seconds: float) -> bytes | Failure:
+    async def _exchange(self, method: str, url: str, body: bytes | None, seconds: float, key: str) -> bytes | Failure:
         """One request: the body of a 200, or what the failure means. Raises nothing but CancelledError."""
-        try:
-            key = self._api_key()
-        except OperatorError as error:
-            self._note_key(refused=True, detail=error.problem)
-            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
         headers = {"x-goog-api-key": key}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -157,7 +200,7 @@ class GeminiProvider:
                 if content is None:
                     return Failure(reason="reply too long")
                 if response.status == 200:
-                    self._note_key(refused=False)
+                    self._note_key(project_of(key), refused=False)
                     return content
                 waiting = response.headers.get("Retry-After", "")
                 fault = fault_of(response.status, waiting, content, datetime.now(UTC))
@@ -183,16 +226,17 @@ class GeminiProvider:
     def _note_fault(self, fault: Fault, key: str) -> None:
         detail = _KEYS.sub("(key)", fault.detail.replace(key, "(key)"))
         if fault.failure.reason == KEY_REJECTED:
-            self._note_key(refused=True, detail=detail)
+            self._note_key(project_of(key), refused=True, detail=detail)
         elif not fault.failure.transient:
             log.warning("Gemini refuses: %s", detail)
 
-    def _note_key(self, *, refused: bool, detail: str = "") -> None:
-        if refused and not self._key_refused:
-            log.error("Gemini does not take the API key; tasks wait for a good one: %s", detail)
-        elif self._key_refused and not refused:
-            log.warning("Gemini takes the API key again")
-        self._key_refused = refused
+    def _note_key(self, project: str, *, refused: bool, detail: str = "") -> None:
+        if refused and project not in self._refused:
+            log.error("Gemini does not take the API key of project %s: %s", project or "(none)", detail)
+            self._refused.add(project)
+        elif project in self._refused and not refused:
+            log.warning("Gemini takes the API key of project %s again", project or "(none)")
+            self._refused.discard(project)
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes | None:
@@ -220,6 +264,13 @@ def _priced(answer: Answer, reply: Reply, asked: str) -> Answer:
         output_tokens=usage.output_tokens,
     )
     return msgspec.structs.replace(answer, money_spent=money_spent)
+
+
+def _costly(outcome: Answer | Failure) -> Answer | Failure:
+    """What came with a 200 was paid for: without an answer it is not asked for again for ever."""
+    if isinstance(outcome, Failure) and outcome.transient:
+        return msgspec.structs.replace(outcome, costly=True)
+    return outcome
 
 
 def _no_list(reason: str) -> OperatorError:
