@@ -22,6 +22,7 @@ from restante.flow.health import Watched
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
+from restante.flow.pacing import Pacer
 from restante.flow.rates import Rates
 from restante.flow.resend import Resender
 from restante.flow.settle import Settler
@@ -31,6 +32,7 @@ from restante.store.database import Database
 from restante.web.api import Api, create_app
 from restante.web.appendix import Appendix
 from restante.web.auth import Passwords
+from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
@@ -86,6 +88,15 @@ async def _answers(server: _Server) -> None:
     await server.answers.wait()
 
 
+async def _list_again(catalogue: Catalogue, reopened: asyncio.Event) -> None:
+    """Ask for the models when a key became good: the list at the start may have failed for want of one."""
+    while True:
+        await reopened.wait()
+        reopened.clear()
+        with contextlib.suppress(OperatorError):  # the provider has logged it, the last list stays
+            await catalogue.refresh()
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
@@ -95,6 +106,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.push_async_callback(provider.close)
         catalogue = Catalogue(provider)
         await catalogue.begin()
+        reopened = asyncio.Event()
+        pacer = Pacer(db, [provider], on_change=reopened.set)
+        await pacer.begin()
+        stack.enter_context(background(pacer.keep()))
+        stack.enter_context(background(_list_again(catalogue, reopened)))
         lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=provider)
         await lease.begin()
         stack.push_async_callback(lease.end)
@@ -113,7 +129,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, provider, settler, utc_now, pacer=pacer),
             catalogue,
             Judge(
                 catalogue.find,
@@ -124,6 +140,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             rates,
             utc_now,
             settings.body_bytes,
+            lambda: pacer.keys.fault(provider.name),
         )
         records = Records(
             db,
@@ -135,15 +152,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             body_bytes=settings.body_bytes,
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
+        routes = api.routes() + Appendix(db, provider.name, meter, rates, utc_now).routes()
+        routes += records.routes() + Own(db, utc_now, settings.body_bytes).routes()
+        routes += Health(db, lambda: pacer.keys.fault(provider.name)).routes()
         config = uvicorn.Config(
-            create_app(
-                api.routes()
-                + Appendix(db, provider.name, meter, rates, utc_now).routes()
-                + records.routes()
-                + Own(db, utc_now, settings.body_bytes).routes(),
-                passwords,
-                utc_now,
-            ),
+            create_app(routes, passwords, utc_now),
             http="httptools",
             loop="none",
             proxy_headers=False,

@@ -83,10 +83,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     offline: Annotated[
         bool, Meta(description="Answer with the embedded demonstration model; never without being asked to.")
     ] = False
-    gemini_api_key: Annotated[str | None, Meta(description="The key of the Gemini API.")] = None
-    gemini_api_key_file: Annotated[
-        Path | None, Meta(description="A file that holds the key; read again when it changes.")
+    gemini_api_key: Annotated[
+        str | None,
+        Meta(description="The key of the Gemini API, or several of different projects, separated by commas."),
     ] = None
+    gemini_api_key_file: Annotated[
+        Path | None, Meta(description="A file that holds the key, or one a line; read again when it changes.")
+    ] = None
+    gemini_rpm: Annotated[
+        str | None,
+        Meta(
+            description="Calls a minute that Google allows each project: `1000`, or by model"
+            " `gemini-2.5-flash=1000,*=150`. Without it, what Google's refusals name."
+        ),
+    ] = None
+    gemini_tpm: Annotated[str | None, Meta(description="Input tokens a minute, in the same way.")] = None
     gemini_base_url: Annotated[str, Meta(description="Where the Gemini API is.")] = (
         "https://generativelanguage.googleapis.com"
     )

@@ -8,12 +8,13 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from restante.config import Settings
+from restante.config import Settings, variable
 from restante.core.errors import OperatorError
+from restante.core.pacing import parse_quota
 from restante.providers.provider import Provider
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
@@ -100,7 +101,7 @@ def build_provider(settings: Settings) -> Provider:
 
             if not (settings.gemini_api_key or settings.gemini_api_key_file):
                 raise OperatorError("The gemini provider has no key.", "Set GEMINI_API_KEY or GEMINI_API_KEY_FILE.")
-            key = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file)
+            keys = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file, several=True)
             redirects = Redirects(
                 settings.gemini_redirects,
                 AllowList(settings.webhook_allow),
@@ -108,12 +109,21 @@ def build_provider(settings: Settings) -> Provider:
                 ca_bundle=settings.ca_bundle,
             )
             return GeminiProvider(
-                key,
+                keys,
                 settings.gemini_base_url,
                 prices=load_prices(settings.prices),
                 resolve=redirects.resolve if settings.direct_urls else None,
                 close=redirects.close,
+                calls=_quota("gemini_rpm", settings.gemini_rpm),
+                tokens=_quota("gemini_tpm", settings.gemini_tpm),
             )
+
+
+def _quota(field: str, text: str | None) -> Mapping[str, int]:
+    try:
+        return parse_quota(text)
+    except ValueError as error:
+        raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
 
 
 @contextlib.contextmanager

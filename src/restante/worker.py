@@ -17,6 +17,7 @@ from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.health import Watched
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
@@ -49,9 +50,10 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
+        pacer = Pacer(db, [provider], on_change=lambda: runner.wake())
         runner = Runner(
             db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
-            envelope=postback, on_owed=deliverer.wake,
+            envelope=postback, on_owed=deliverer.wake, pacer=pacer,
         )  # fmt: skip
 
         def abandon(token: int) -> None:
@@ -62,6 +64,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             runner.wake()
             deliverer.wake()
 
+        await pacer.begin()
+        stack.enter_context(background(pacer.keep()))
         await lease.begin()
         stack.push_async_callback(lease.end)
         stack.enter_context(background(keep_days(db, utc_now)))

@@ -25,8 +25,8 @@ tests/providers/test_gemini.py. What an answer is like is said in the last text 
     [[hang]]              no answer until the emulator is closed
 
 Redirects that citations name lead on from /grounding-api-redirect/TITLE/NUMBER of this server; those of a title that
-begins with "hang" or "gone" never answer or are not found. Tests also set `keys`, `rows` and `list_faults`, and read
-`requests` and `asked_redirects`.
+begins with "hang" or "gone" never answer or are not found. Tests also set `keys`, `rows`, `list_faults`, `latency` and
+`quotas` (tests/emulators/quota.py), and read `requests` and `asked_redirects`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tests.emulators import grounding
+from tests.emulators.quota import Quotas
 
 REQUESTS_KEPT: Final = 1_000
 
@@ -182,6 +183,8 @@ class GeminiEmulator:
     requests: deque[Recorded] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
     asked_redirects: deque[str] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))  # "HEAD /grounding-..."
     no_head: bool = False  # redirects answer 405 to HEAD
+    quotas: Quotas | None = None
+    latency: float = 0.0  # seconds before each answer of generateContent
     hung: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))  # released by each [[hang]]
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
@@ -256,6 +259,16 @@ class GeminiEmulator:
         asked = request[_BODY]
         if problem := objection(asked) or grounding.objection(model, asked):
             return Fault(400, problem).response()
+        if self.quotas is not None:
+            tokens = sum(
+                len(part.get("text", "")) // 4 + 1 for content in asked["contents"] for part in content["parts"]
+            )
+            key = request.headers.get("x-goog-api-key") or request.query.get("key", "")
+            if (refused := self.quotas.judge(key, model, tokens)) is not None:
+                status, words, details = refused
+                return Fault(status, words, details=details).response()
+        if self.latency:
+            await asyncio.sleep(self.latency)
         said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
         if "hang" in said:
             self.hung.release()

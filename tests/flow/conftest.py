@@ -14,6 +14,7 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.collect import Collector
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
@@ -75,12 +76,14 @@ class Shop:
         """The account as it is now."""
         return await accounts.find(self.db, "shop")
 
-    def runner(self, lease: Lease, provider: Provider | None = None, concurrency: int = 100) -> Runner:
+    def runner(
+        self, lease: Lease, provider: Provider | None = None, concurrency: int = 100, pacer: Pacer | None = None
+    ) -> Runner:
         """A worker's runner over the scripted provider, or another one."""
         provider = provider or ScriptedProvider(scripted_models())
         return Runner(
             self.db, lease, [provider], self.settler, answer_result, concurrency=concurrency, clock=self.clock,
-            envelope=postback,
+            envelope=postback, pacer=pacer,
         )  # fmt: skip
 
 

@@ -72,8 +72,10 @@ CALL_SECONDS: Final = 600.0  # one provider call of a queued task; the slowest d
 LEASE_SECONDS: Final = 60.0  # a silent worker's tasks go to another after this
 HEARTBEATS_PER_LEASE: Final = 4  # three may be lost before the lease is
 LOST_LEASES_MAX: Final = 5  # more than this: the task kills its workers; it fails (design, Data 5)
-TRANSIENT_TRIES_MAX: Final = 6  # calls answered "try later" before the task fails
-RETRY_SECONDS: Final = (2.0, 8.0, 30.0, 120.0, 300.0)  # between those calls, ±20 % jitter
+# Between calls that the provider put off, ±20 % jitter. They go on until the deadline ends the task: an outage is over
+# for each task a quarter of an hour later at the most.
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 12.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+COSTLY_TRIES_MAX: Final = 6  # calls that were paid for and gave nothing (or broke us) before the task fails
 WORKER_CONCURRENCY: Final = 500  # calls in flight in one worker process; each is a coroutine and a socket
 CLAIM_BATCH: Final = 200  # tasks a claim takes at once: a group settle of the same size costs ~8 ms (measured)
 GROUP_MAX: Final = 1_000  # members of one group commit (design, Data 3)
@@ -126,6 +128,7 @@ DELIVERIES_SWEPT_BATCH: Final = 5_000  # looked at, and at the most deleted, in 
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
+READY_DATABASE_SECONDS: Final = 2.0  # /readyz waits this long for the database; probes give up after a few
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
 CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included
 
@@ -185,7 +188,29 @@ WORKER_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die 
 WORKER_KILL_SECONDS: Final = 5.0  # beyond the drain
 RELISTEN_SECONDS: Final = 1.0  # between tries to listen for notifications; polling goes on meanwhile
 SETTLE_RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)  # between tries to store an answer while the database is away
-KEY_WAIT_SECONDS: Final = 60.0  # a task whose provider key was rejected looks again this often (contract §12.26)
+
+# --- pacing (contract §12.26; notes providers, 6) --------------------------------------------------------
+QUOTA_MAX: Final = 1_000_000_000  # a minute, of a setting or of a provider's word; fits 32 bits
+QUOTA_USED: Final = 0.94  # of a quota: the rest is room for calls that reach the provider later than they were counted
+PACE_BURST_SECONDS: Final = 0.25  # of a rate that may pile up unused: longer than workers take to look again
+PACE_LOOK_SECONDS: Final = 0.1  # between looks at a bucket that gave less than was wanted
+PACING_LOOK_SECONDS: Final = 1.0  # between looks at what other processes learned of buckets and keys
+# Live calls go before queued ones by this much of the rate, where that is below what QUOTA_USED leaves.
+LIVE_AHEAD_SECONDS: Final = 1.0
+AHEAD_QUOTA_MIN: Final = 100  # calls a minute: of smaller quotas a call or two would be more than is left
+LIVE_PERMIT_SECONDS: Final = 1.0  # that a live call waits for its turn; then it is refused
+LEARNED_SECONDS: Final = 86_400.0  # a quota that the provider named is believed: tiers change, and nobody says so
+TOKENS_ESTIMATED: Final = 1_000  # input of a call, before any was seen; then a running mean of what was seen
+TOKENS_MEAN_SHARE: Final = 0.05  # that a call has in this mean
+WINDOW_FLOOR: Final = 1.0  # calls in flight of a bucket that refuses everything
+WINDOW_STEP: Final = 0.05  # of the full window, added for each round of answers: a minute from nothing at 3 s a call
+UNNAMED_PAUSE_SECONDS: Final = 1.0  # of a bucket that refuses its only call and names no time
+PUT_BACK_MAX: Final = 5  # times that a task keeps its turn although a quota was used up; then it is parked
+PUT_BACK_REMEMBERED: Final = 10_000  # tasks of a process that this is counted for
+KEY_WAIT_SECONDS: Final = 60.0  # between looks whether a rejected key is good again (contract §12.26)
+KEY_PROBE_SECONDS: Final = 10.0  # for such a look, an unpaid list of one model
+KEYS_MAX: Final = 100  # API keys of one provider
+API_KEYS_BYTES: Final = 65_536  # of the file that holds them
 
 # --- the embedded PostgreSQL (notes embedded, A) ---------------------------------------------------------
 POSTGRES_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107, macOS 103

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import msgspec
+
 from restante.core.answer import Answer
 from restante.core.errors import (
     InsufficientFunds,
@@ -22,6 +24,7 @@ from restante.core.pricing import LIVE_FEE, LIVE_HOLD
 from restante.core.task import Function, Model, Prompt, mint_id
 from restante.flow.group import Group
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue
@@ -42,6 +45,7 @@ class Live:
         settler: Settler,
         clock: Callable[[], datetime],
         seconds: float = LIVE_SECONDS,
+        pacer: Pacer | None = None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -49,6 +53,7 @@ class Live:
         self._settler = settler
         self._clock = clock
         self._seconds = seconds
+        self._pacer = pacer or Pacer(db, [provider])
         self._holds: Group[LiveOrder, tuple[int, datetime] | Refusal] = Group(self._hold)
 
     async def ask(
@@ -90,14 +95,26 @@ class Live:
         return InternalError(), 0
 
     async def _generate(self, call: Call) -> Answer | Refusal:
+        """Ask with a permit that is there now or in a moment: a live call waits for no quota (contract §3.4)."""
+        name = self._provider.name
+        try:
+            permit = await self._pacer.one(name, call.model)
+        except DatabaseLost as error:
+            log.error("live task %s got no permit: %s", call.task_id, error)
+            return InternalError()
+        if isinstance(permit, Refusal):
+            return permit
         try:
             async with asyncio.timeout(self._seconds):
-                outcome = await self._provider.generate(call)
+                outcome = await self._provider.generate(msgspec.structs.replace(call, project=permit.project))
         except TimeoutError:
             return LiveTimeout()
         except Exception:
-            log.exception("provider %s broke on live task %s", self._provider.name, call.task_id)
+            log.exception("provider %s broke on live task %s", name, call.task_id)
             return InternalError()
+        finally:
+            self._pacer.release(name, call.model, permit)
+        outcome = await self._pacer.heard(name, call.model, permit, outcome)
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
     async def _hold(self, group: Sequence[LiveOrder]) -> Sequence[tuple[int, datetime] | Refusal]:

@@ -88,7 +88,7 @@ class EmbeddedProvider:
             except (aiohttp.ClientError, _KeyRefused) as error:
                 _log.warning("The embedded model's server is gone (%s): %s", type(error).__name__, address)
                 self._server.doubt()
-        return Failure(reason="the embedded model crashed", transient=True)
+        return Failure(reason="the embedded model crashed", transient=True, costly=True)
 
     async def _post(self, address: Address, body: bytes) -> Answer | Failure:
         """One request. Raises aiohttp.ClientError or _KeyRefused when that server is not, or no longer, ours."""
@@ -180,11 +180,12 @@ def _answer(content: bytes) -> Answer | Failure:
     try:
         completion = msgspec.json.decode(content, type=_Completion)
     except msgspec.DecodeError:
-        return Failure(reason="the embedded model gave an unreadable answer", transient=True)
+        return Failure(reason="the embedded model gave an unreadable answer", transient=True, costly=True)
     # max_output_tokens can cut a character in half, which the engine shows as U+FFFD.
     text = (completion.choices[0].message.content or "").rstrip("\ufffd")
     if not text.strip():
-        return Failure(reason="the embedded model gave an empty answer", transient=True)  # chance: sampling
+        # Chance, by sampling; only so often.
+        return Failure(reason="the embedded model gave an empty answer", transient=True, costly=True)
     return Answer(
         model_name=EMBEDDED_MODEL,
         input_tokens=completion.usage.prompt_tokens,

@@ -5,21 +5,24 @@ Implementations: restante.providers.gemini, .embedded, .scripted. How to add one
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from restante.core.answer import Answer, Failure
+from restante.core.pacing import Quota
 from restante.core.task import Model, Prompt
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One question to a provider. `model` is a `Model.served` name of that provider; `seconds` how long it may take."""
+    """One question to a provider. `model` is a `Model.served` name of that provider; `seconds` how long it may take;
+    `project` one of those that a `Paced` provider has, "" for any."""
 
     task_id: str
     model: str
     prompt: Prompt
     seconds: float
+    project: str = ""
 
 
 class Provider(Protocol):
@@ -42,4 +45,25 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Give back what the provider holds: connections, child processes. Called once, at the end."""
+        ...
+
+
+@runtime_checkable
+class Paced(Provider, Protocol):
+    """A provider with quotas and keys that are somebody else's: restante.flow.pacing spreads its calls over projects
+    (the quotas of its keys), and tells all processes when one of them may not be called.
+
+    `generate` says so by `Failure.strain` and by `Failure.waits` (a rejected key)."""
+
+    def projects(self) -> tuple[str, ...]:
+        """The projects that there are keys for now, named without giving a key away. Raises OperatorError when the
+        keys cannot be had."""
+        ...
+
+    def quota(self, model: str) -> Quota:
+        """What the operator says that each project may have of the model."""
+        ...
+
+    async def probe(self, project: str) -> Failure | None:
+        """Ask something unpaid with the project's key: None when it is taken. Raises nothing but CancelledError."""
         ...

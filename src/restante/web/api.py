@@ -26,6 +26,7 @@ from restante.core.errors import (
     InvalidBody,
     InvalidPath,
     NotFound,
+    ProviderFailed,
     Refusal,
     TooManyLiveTasks,
     TooManyTasks,
@@ -66,6 +67,7 @@ class Api:
         rates: RateLimits,
         clock: Callable[[], datetime],
         body_bytes: int = BODY_BYTES,
+        provider_fault: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._acceptor = acceptor
         self._once = once
@@ -76,6 +78,7 @@ class Api:
         self._rates = rates
         self._clock = clock
         self._body_bytes = body_bytes
+        self._provider_fault = provider_fault
 
     def routes(self) -> list[Route]:
         """The family's five paths."""
@@ -105,6 +108,10 @@ class Api:
         verdicts = sent if isinstance(sent, Refusal) else first or self._judge_all(sent)
         if isinstance(verdicts, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
+        fault = self._provider_fault()
+        if fault is not None:  # §12.26; not kept for an Idempotency-Key: the same POST may be accepted when it is over
+            verdicts = [_unserved(one, fault) for one in verdicts]
+            return json_text(self._accepted(account_id, path, verdicts, [], 0, started))
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
 
         def body_of(ids: Sequence[str], covered: int) -> bytes:
@@ -230,6 +237,11 @@ def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | In
         return None
     usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isprintable()
     return key_of(account_id, text, body) if usable else InvalidBody()
+
+
+def _unserved(verdict: Verdict, fault: str) -> Verdict:
+    """A good task that no provider would answer now."""
+    return verdict if verdict.refusal else Verdict(verdict.request, refusal=ProviderFailed(fault))
 
 
 def _created(task_id: str, path: Sequence[str], elapsed: float, request: bytes) -> wire.TaskEntry:
