@@ -39,7 +39,7 @@ from restante.web.rate_limit import RateLimits
 from restante.web.records import Records
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_provider, gather_for, utc_now
 
 log = logging.getLogger("restante.api")
 
@@ -124,7 +124,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.push_async_callback(meter.close)
         stack.enter_context(background(meter.keep_flushed()))
         rates = RateLimits(Rates(db), utc_now, meter.count)
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, gather_for(settings, provider.name))
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),

@@ -14,8 +14,9 @@ from typing import Any
 
 from restante.config import Settings, variable
 from restante.core.errors import OperatorError
+from restante.core.limits import GATHER_SPARE_SECONDS
 from restante.core.pacing import parse_quota
-from restante.providers.provider import Provider
+from restante.providers.provider import Batching, Provider
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
 
@@ -117,6 +118,23 @@ def build_provider(settings: Settings) -> Provider:
                 calls=_quota("gemini_rpm", settings.gemini_rpm),
                 tokens=_quota("gemini_tpm", settings.gemini_tpm),
             )
+
+
+def build_batches(provider: Provider) -> Batching | None:
+    """The provider's batches; None when it has none."""
+    if provider.name != "gemini":
+        return None
+    from restante.providers.gemini import GeminiProvider
+    from restante.providers.gemini_batch import GeminiBatches
+
+    assert isinstance(provider, GeminiProvider)
+    return GeminiBatches(provider)
+
+
+def gather_for(settings: Settings, provider: str) -> float | None:
+    """Seconds that a task of this provider may wait for a batch before it is called directly, whoever gathers."""
+    seconds = settings.gather_seconds() if provider == "gemini" else None
+    return None if seconds is None else seconds + GATHER_SPARE_SECONDS
 
 
 def _quota(field: str, text: str | None) -> Mapping[str, int]:

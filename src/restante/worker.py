@@ -13,6 +13,7 @@ from typing import Any
 from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
+from restante.flow.batch import Batcher, plan
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.health import Watched
@@ -26,7 +27,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_provider, utc_now
+from restante.wiring import background, build_batches, build_provider, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -64,6 +65,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             runner.wake()
             deliverer.wake()
 
+        sending = build_batches(provider)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         await lease.begin()
@@ -76,6 +78,13 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(_listen(db, runner.wake)))
         stack.push_async_callback(deliverer.drain, min(DELIVERY_DRAIN_SECONDS, settings.drain_seconds))
         stack.enter_context(background(deliverer.run()))
+        if sending is not None:
+            batcher = Batcher(
+                db, lease, sending, plan(settings.gather_seconds(), settings.gemini_batch_hours * 3_600),
+                projects=lambda: pacer.keys.projects(provider.name), render=answer_result, envelope=postback,
+                clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake,
+            )  # fmt: skip
+            stack.enter_context(background(batcher.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
         log.info(
             "the worker serves %s, %d calls at once", provider.name, min(settings.concurrency, provider.concurrency)

@@ -212,6 +212,30 @@ KEY_PROBE_SECONDS: Final = 10.0  # for such a look, an unpaid list of one model
 KEYS_MAX: Final = 100  # API keys of one provider
 API_KEYS_BYTES: Final = 65_536  # of the file that holds them
 
+# --- batches (Gemini's Batch API: notes providers, 2) -----------------------------------------------------
+BATCH_TASKS: Final = 2_000  # of a full batch: 100 batches of a project may be open, and a worker reads them in pages
+BATCH_BYTES: Final = 64 * 1024 * 1024  # of its calls, held in memory while they are uploaded; Google takes 2 GB
+BATCH_INLINE_TASKS: Final = 100  # more are uploaded: answers to inline calls come in one reply of GEMINI_REPLY_BYTES
+BATCH_INLINE_BYTES: Final = 16 * 1024 * 1024  # Google takes 20 MB
+BATCH_RESULT_BYTES: Final = 2**31  # of a file of results, kept on disk; its lines are bounded by GEMINI_REPLY_BYTES
+BATCH_PAGE: Final = 200  # tasks read, answers settled at a time
+BATCHES_OPEN: Final = 90  # Google allows 100 at once; tasks beyond are called directly
+BATCH_LOOK_SECONDS: Final = 2.0  # between looks at the database for what is due
+BATCH_POLL_SECONDS: Final = (30.0, 30.0, 60.0, 60.0, 120.0, 300.0)  # between looks at a running batch; the last goes on
+BATCH_HOURS: Final = 26.0  # Google's target is 24 h; then it is cancelled
+BATCH_SPARE_SECONDS: Final = 900.0  # from cancelling until what is not answered is called directly whatever it says
+GATHER_SPARE_SECONDS: Final = 120.0  # beyond the time to gather: then nobody gathers, and tasks are called directly
+BATCH_CREATE_SECONDS: Final = 60.0  # for Google's answer to a batch's making
+BATCH_UPLOAD_SECONDS: Final = 600.0  # 64 MiB at 1 Mbit/s
+BATCH_DOWNLOAD_SECONDS: Final = 1_800.0
+BATCH_CALL_SECONDS: Final = 30.0  # for the other questions
+# After a making whose end nobody saw: by then it is in Google's list, or was never made. Twice the call's own time.
+BATCH_DOUBT_SECONDS: Final = 2 * BATCH_CREATE_SECONDS
+BATCH_MAKING_SECONDS: Final = 3_600.0  # that Google may refuse to make one; then its tasks are called directly
+BATCH_LIST_PAGES: Final = 20  # of 100 batches each, newest first, in which ours is looked for
+BATCH_KEPT_DAYS: Final = 90  # that a batch is remembered after its end
+BATCH_DIRECT_URL_SECONDS: Final = 10.0  # to ask where the citations of one answer lead
+
 # --- the embedded PostgreSQL (notes embedded, A) ---------------------------------------------------------
 POSTGRES_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107, macOS 103
 POSTGRES_POLL_SECONDS: Final = 0.02  # between looks at a server that starts or stops

@@ -55,9 +55,13 @@ class Waker:
 
 
 class Acceptor:
-    """Takes tasks in for one provider. `project` is the provider's quota bucket, part of the lane."""
+    """Takes tasks in for one provider. `gather`: the seconds for which its tasks may wait for a batch before they are
+    called directly; None: they are called at once."""
 
-    def __init__(self, db: Database, provider: str, waker: Waker, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, db: Database, provider: str, waker: Waker, clock: Callable[[], datetime], gather: float | None = None
+    ) -> None:
+        self._gather = gather
         self._db = db
         self._provider = provider
         self._waker = waker
@@ -77,7 +81,7 @@ class Acceptor:
             now = self._clock()
             ids = [mint_id(now, account_id, Function.TASK_POST, secrets.randbits(48)) for _ in judged]
             orders = [
-                Order(task_id, lane, STANDARD_HOLD, one.tag, one.request)
+                Order(task_id, lane, STANDARD_HOLD, one.tag, one.request, self._gather)
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)
             ]
             try:

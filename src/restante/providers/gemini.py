@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -31,6 +31,7 @@ from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
 from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS as MODELS_RETRY_SECONDS
 from restante.core.limits import GEMINI_MODELS_SECONDS as MODELS_SECONDS
 from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
+from restante.core.money import Nano
 from restante.core.pacing import Quota
 from restante.core.task import Model
 from restante.providers.api_key import KEY_REJECTED, project_of, split_keys
@@ -51,6 +52,8 @@ from restante.providers.provider import Call
 
 #: Where URLs lead, asked within so many seconds; None where that is not known (restante.webhooks.redirects).
 Resolve = Callable[[Sequence[str], float], Awaitable[dict[str, str | None]]]
+
+T = TypeVar("T")
 
 log = logging.getLogger("restante.gemini")
 
@@ -90,7 +93,8 @@ class GeminiProvider:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise OperatorError("The base URL of Gemini is no http or https URL.", "Leave it unset for Google's own.")
         self._api_key = api_key
-        self._base = f"{base_url.rstrip('/')}/v1beta/models"
+        self.base_url = base_url.rstrip("/")
+        self._base = f"{self.base_url}/v1beta/models"
         self._prices = prices
         self._resolve = resolve
         self._close_resolver = close
@@ -105,18 +109,29 @@ class GeminiProvider:
     async def generate(self, call: Call) -> Answer | Failure:
         began = self._clock()
         url = f"{self._base}/{quote(call.model, safe='')}:generateContent"
-        key = self._key(call.project)
+        key = self.key(call.project)
         if isinstance(key, Failure):
             return key
         outcome = await self._exchange("POST", url, request_body(call.prompt, call.model), call.seconds, key)
         if isinstance(outcome, Failure):
             return outcome
         said = _costly(read_answer(outcome, call, self._prices))
+        # What is left of the call's time, less what settling needs: the answer is paid for.
+        return await self._cited(said, call.seconds - (self._clock() - began) - DIRECT_URL_MARGIN_SECONDS)
+
+    async def _cited(self, said: Answer | Failure, seconds: float) -> Answer | Failure:
+        """The answer with the direct URLs of what it cites, as far as they can be had in this time."""
         if isinstance(said, Answer) and self._resolve is not None and (urls := cited_urls(said)):
-            # What is left of the call's time, less what settling needs: the answer is paid for.
-            left = call.seconds - (self._clock() - began) - DIRECT_URL_MARGIN_SECONDS
-            said = with_direct_urls(said, await self._resolve(urls, max(0.0, left)))
+            return with_direct_urls(said, await self._resolve(urls, max(0.0, seconds)))
         return said
+
+    async def batch_answer(self, call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
+        """What a reply in a batch says, and what a direct call would have cost more."""
+        said = read_answer(body, call, self._prices, batch=True)
+        direct = read_answer(body, call, self._prices)
+        if isinstance(said, Failure) or isinstance(direct, Failure):
+            return said, Nano(0)
+        return await self._cited(said, call.seconds), Nano(max(0, direct.money_spent - said.money_spent))
 
     def projects(self) -> tuple[str, ...]:
         return tuple(self._keys())
@@ -127,7 +142,7 @@ class GeminiProvider:
         return Quota(calls, tokens)
 
     async def probe(self, project: str) -> Failure | None:
-        key = self._key(project)
+        key = self.key(project)
         if isinstance(key, Failure):
             return key
         outcome = await self._exchange("GET", f"{self._base}?pageSize=1", None, KEY_PROBE_SECONDS, key)
@@ -137,7 +152,7 @@ class GeminiProvider:
         """The keys as they are now, by their projects. Raises OperatorError."""
         return {project_of(key): key for key in split_keys(self._api_key())}
 
-    def _key(self, project: str) -> str | Failure:
+    def key(self, project: str) -> str | Failure:
         """A project's key; without one, the first that was not refused."""
         try:
             keys = self._keys()
@@ -178,7 +193,7 @@ class GeminiProvider:
         token = ""
         for _ in range(MODELS_PAGES):
             url = f"{self._base}?pageSize=1000" + (f"&pageToken={quote(token, safe='')}" if token else "")
-            key = self._key("")
+            key = self.key("")
             if isinstance(key, Failure):
                 raise _no_list(key.reason)
             outcome = await self._exchange("GET", url, None, max(0.1, deadline - self._clock()), key)
@@ -200,21 +215,32 @@ class GeminiProvider:
 
     async def _exchange(self, method: str, url: str, body: bytes | None, seconds: float, key: str) -> bytes | Failure:
         """One request: the body of a 200, or what the failure means. Raises nothing but CancelledError."""
-        headers = {"x-goog-api-key": key}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        return await self.exchange(method, url, body, seconds, key, {}, whole)
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        seconds: float,
+        key: str,
+        headers: Mapping[str, str],
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T | Failure]],
+    ) -> T | Failure:
+        """One request: what `read` makes of a 200, or what the failure means. Raises nothing but CancelledError."""
+        sent = {"x-goog-api-key": key} | ({} if body is None else {"Content-Type": "application/json"}) | dict(headers)
         try:
             async with (
                 asyncio.timeout(seconds),
                 self._http().request(
-                    method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                    method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False
                 ) as response,
             ):
-                content = await _read(response.content)
-                if content is None:
-                    return Failure(reason="reply too long")
                 if response.status == 200:
                     self._note_key(project_of(key), refused=False)
+                    return await read(response)
+                content = await whole(response)
+                if isinstance(content, Failure):
                     return content
                 waiting = response.headers.get("Retry-After", "")
                 fault = fault_of(response.status, waiting, content, datetime.now(UTC))
@@ -253,14 +279,14 @@ class GeminiProvider:
             self._refused.discard(project)
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes | None:
-    """The whole body, or None when it is longer than REPLY_BYTES."""
+async def whole(response: aiohttp.ClientResponse) -> bytes | Failure:
+    """The whole body, unless it is longer than REPLY_BYTES."""
     chunks: list[bytes] = []
     length = 0
-    async for chunk in content.iter_any():
+    async for chunk in response.content.iter_any():
         length += len(chunk)
         if length > REPLY_BYTES:
-            return None
+            return Failure(reason="reply too long")
         chunks.append(chunk)
     return b"".join(chunks)
 

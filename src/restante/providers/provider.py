@@ -5,11 +5,13 @@ Implementations: restante.providers.gemini, .embedded, .scripted. How to add one
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from restante.core.answer import Answer, Failure
+from restante.core.money import Nano
 from restante.core.pacing import Quota
 from restante.core.task import Model, Prompt
 
@@ -66,4 +68,65 @@ class Paced(Provider, Protocol):
 
     async def probe(self, project: str) -> Failure | None:
         """Ask something unpaid with the project's key: None when it is taken. Raises nothing but CancelledError."""
+        ...
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A batch as its provider knows it. `over`: nothing more will come of it; then `output` is what it brought, for
+    `Batching.results` to read, and empty when it brought nothing. `word` is the provider's own for where it stands."""
+
+    name: str
+    word: str = ""
+    over: bool = False
+    output: bytes = b""
+
+
+class Batching(Protocol):
+    """A provider that answers many calls of one model later, at a lower price: restante.flow.batch. Nothing raises but
+    CancelledError; what is said of `Failure` in `Provider.generate` holds here too."""
+
+    name: str
+
+    def item(self, call: Call) -> bytes:
+        """A call as it stands in a batch, named by its task's id."""
+        ...
+
+    def inline(self, items: Sequence[bytes]) -> bool:
+        """Whether so much goes without an upload."""
+        ...
+
+    async def upload(self, project: str, name: str, items: Sequence[bytes]) -> str | Failure:
+        """Store the calls with the provider; its name of them."""
+        ...
+
+    async def create(
+        self, project: str, model: str, name: str, *, items: Sequence[bytes], file: str, seconds: float
+    ) -> Sent | Failure:
+        """Ask for a batch of these calls, or of those uploaded (`file`), to be found by our `name`."""
+        ...
+
+    def refused(self, failure: Failure) -> bool:
+        """Whether a failed `create` has certainly made nothing."""
+        ...
+
+    async def find(self, project: str, name: str) -> Sequence[Sent] | Failure:
+        """The batches of our `name`; those that were made of it by mistake too."""
+        ...
+
+    async def look(self, project: str, remote: str) -> Sent | Failure: ...
+
+    def results(self, project: str, output: bytes) -> AsyncIterator[tuple[str, bytes | Failure] | Failure]:
+        """What the calls brought, by their tasks' ids. A `Failure` alone ends it early: the rest cannot be read now."""
+        ...
+
+    async def answer(self, call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
+        """What a result says, and what a direct call would have cost more."""
+        ...
+
+    async def cancel(self, project: str, remote: str) -> None:
+        """Stop the batch, as far as it goes. What it brought until then is kept."""
+        ...
+
+    async def delete(self, project: str, remote: str, file: str) -> None:
+        """Have the provider forget a batch that is over and the calls uploaded for it, as far as it goes."""
         ...

@@ -16,13 +16,15 @@ GEMINI = 1  # platform numbers, kept in rows
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A judged task on its way in. `request` is what the client sent, as JSON; `hold` in nano-dollars."""
+    """A judged task on its way in. `request` is what the client sent, as JSON; `hold` in nano-dollars; `gather`: the
+    seconds for which it may wait for a batch, None when it goes by itself."""
 
     id: str
     lane: int
     hold: int
     tag: str | None
     request: bytes
+    gather: float | None = None
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -105,6 +107,7 @@ async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[O
         [pack(order.request) for order in orders],
         GEMINI,
         Function.TASK_POST,
+        [order.gather for order in orders],
     )
     return count
 
