@@ -102,12 +102,13 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = Watched(build_provider(settings))
+        asked = build_provider(settings)
+        provider = Watched(asked)
         stack.push_async_callback(provider.close)
         catalogue = Catalogue(provider)
         await catalogue.begin()
         reopened = asyncio.Event()
-        pacer = Pacer(db, [provider], on_change=reopened.set)
+        pacer = Pacer(db, [asked], on_change=reopened.set)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         stack.enter_context(background(_list_again(catalogue, reopened)))

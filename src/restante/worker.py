@@ -37,7 +37,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = Watched(build_provider(settings))
+        asked = build_provider(settings)
+        provider = Watched(asked)
         stack.push_async_callback(provider.close)
         settler = Settler(db, utc_now)
         lease = Lease(
@@ -51,7 +52,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
-        pacer = Pacer(db, [provider], on_change=lambda: runner.wake())
+        pacer = Pacer(db, [asked], on_change=lambda: runner.wake())
         runner = Runner(
             db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
             envelope=postback, on_owed=deliverer.wake, pacer=pacer,
@@ -65,7 +66,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             runner.wake()
             deliverer.wake()
 
-        sending = build_batches(provider)
+        sending = build_batches(asked)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         await lease.begin()

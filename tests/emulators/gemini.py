@@ -42,6 +42,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tests.emulators import grounding
+from tests.emulators.batches import Batches, is_upload
 from tests.emulators.quota import Quotas
 
 REQUESTS_KEPT: Final = 1_000
@@ -186,6 +187,7 @@ class GeminiEmulator:
     quotas: Quotas | None = None
     latency: float = 0.0  # seconds before each answer of generateContent
     hung: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))  # released by each [[hang]]
+    batches: Batches = field(init=False)  # tests/emulators/batches.py
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
 
@@ -193,12 +195,16 @@ class GeminiEmulator:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def __post_init__(self) -> None:
+        self.batches = Batches(self._in_batch, lambda: self.url)
+
     async def __aenter__(self) -> GeminiEmulator:
         app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[self._guard])
         for version in ("v1", "v1beta"):
             app.router.add_get(f"/{version}/models", self._list)
             app.router.add_get(f"/{version}/models/{{model}}", self._get)
             app.router.add_post(f"/{version}/models/{{model}}:generateContent", self._generate)
+        self.batches.add_to(app)
         app.router.add_route("*", f"{grounding.REDIRECTS}{{rest:.*}}", self._redirect)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
@@ -219,13 +225,16 @@ class GeminiEmulator:
             redirect: web.StreamResponse = await handler(request)
             return redirect
         body: Any = None
-        if request.can_read_body:
+        if request.can_read_body and not is_upload(request):
             try:
                 body = json.loads(await request.read())
             except ValueError:
                 return Fault(400, "Invalid JSON payload received.").response()
         self.requests.append(Recorded(request.method, request.path_qs, dict(request.headers), body))
         request[_BODY] = camel(body)
+        if is_upload(request):  # its address is its key
+            uploaded: web.StreamResponse = await handler(request)
+            return uploaded
         key = request.headers.get("x-goog-api-key") or request.query.get("key")
         if not key:
             message = "Method doesn't allow unregistered callers (callers without established identity)."
@@ -289,6 +298,18 @@ class GeminiEmulator:
         if "cut" in said:
             return await _cut(request, body)
         return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+    def _in_batch(self, model: str, body: Json) -> Json:
+        """One call of a batch: its response or its error."""
+        asked = camel(body)
+        said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
+        if "lost" in said:
+            return {"lost": True}
+        if problem := objection(asked) or grounding.objection(model, asked):
+            return {"error": {"code": 3, "message": problem}}
+        if "status" in said:
+            return {"error": {"code": int(said["status"]), "message": "It failed."}}
+        return {"response": reply(model, asked, said, self.url)}
 
     async def _redirect(self, request: web.Request) -> web.StreamResponse:
         """Google's redirects of citations: no key, a Location."""
