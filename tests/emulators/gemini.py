@@ -35,6 +35,7 @@ import argparse
 import asyncio
 import json
 import re
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -183,6 +184,9 @@ class GeminiEmulator:
     list_faults: deque[Fault] = field(default_factory=deque)  # answers of models.list before it works
     requests: deque[Recorded] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
     asked_redirects: deque[str] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))  # "HEAD /grounding-..."
+    first_at: float = 0.0  # when the first generateContent came in, in seconds of the epoch
+    flying: int = 0  # those being answered, now and at the most
+    most: int = 0
     no_head: bool = False  # redirects answer 405 to HEAD
     quotas: Quotas | None = None
     latency: float = 0.0  # seconds before each answer of generateContent
@@ -205,6 +209,7 @@ class GeminiEmulator:
             app.router.add_get(f"/{version}/models/{{model}}", self._get)
             app.router.add_post(f"/{version}/models/{{model}}:generateContent", self._generate)
         self.batches.add_to(app)
+        app.router.add_get("/emulator", self._flight)
         app.router.add_route("*", f"{grounding.REDIRECTS}{{rest:.*}}", self._redirect)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
@@ -221,7 +226,7 @@ class GeminiEmulator:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Record the request and look at its key before anything else, as Google does."""
-        if request.path.startswith(grounding.REDIRECTS):
+        if request.path.startswith((grounding.REDIRECTS, "/emulator")):
             redirect: web.StreamResponse = await handler(request)
             return redirect
         body: Any = None
@@ -261,7 +266,20 @@ class GeminiEmulator:
     def _row(self, model: str) -> Json | None:
         return next((found for found in self.rows if found["name"] == f"models/{model}"), None)
 
+    async def _flight(self, _: web.Request) -> web.StreamResponse:
+        """For tests that run the emulator in a process of its own."""
+        return web.json_response({"first_at": self.first_at, "most": self.most})
+
     async def _generate(self, request: web.Request) -> web.StreamResponse:
+        self.first_at = self.first_at or time.time()
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        try:
+            return await self._answer(request)
+        finally:
+            self.flying -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         model = request.match_info["model"]
         if self._row(model) is None:
             return _unknown_model(model).response()

@@ -67,15 +67,15 @@ async def test_other_urls_are_not_asked(google: GeminiEmulator, redirects: Redir
 
 
 async def test_a_host_that_hangs_costs_the_bound_and_no_more(google: GeminiEmulator) -> None:
-    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"), seconds=0.2)
+    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"), seconds=1.0)
     urls = [url(google, "hang.org"), url(google, "zh.ch")]
     began = time.monotonic()
     assert await redirects.resolve(urls, 5) == {urls[0]: None, urls[1]: "https://www.zh.ch/page-0"}
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 1.0 <= time.monotonic() - began < 3
     began = time.monotonic()
     assert await redirects.resolve(urls[:1], 0.05) == {urls[0]: None}  # the call has less time left than the bound
     assert await redirects.resolve(urls[:1], -3) == {urls[0]: None}
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 0.9
     await redirects.close()
 
 

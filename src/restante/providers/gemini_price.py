@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Final
@@ -22,7 +22,7 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import PriceContext
 
 from restante.core.limits import PRICE_WARNINGS_REMEMBERED as NAMES_REMEMBERED
-from restante.core.money import Nano, nano
+from restante.core.money import Nano
 from restante.providers.gemini_traits import traits
 from restante.providers.price_list import NONE, PriceList, Rates
 
@@ -33,6 +33,8 @@ log = logging.getLogger("restante.gemini")
 _FAMILIES: Final = ("flash-lite", "flash", "pro")
 
 _BATCH: Final[PriceContext] = {"processing": "batch"}
+_MILLION: Final = 1_000_000
+_ONE_TIER: Final = 100_000  # Google's first tier ends at 128,000 or 200,000 input tokens
 _CHECKED: Final = re.compile(r"verified on ([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
@@ -70,26 +72,20 @@ def price(
         by_query = rates.search_unit == "query"
     searches = searches_billed(queries, billed_searches, by_query=by_query)
     if rates is not None:
-        cost = _own(rates, input_tokens, cached_tokens, output_tokens, searches, batch=batch)
+        cost = rates.cost(
+            input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens, searches=searches,
+            batch=batch,
+        )  # fmt: skip
         return Price(cost, own.as_of)
     source = _price_source(served, asked)
     if source is None:
         return Price(Nano(0), None)
-    usage = Usage(
-        input_tokens=input_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens, web_searches=searches
+    day = (at or datetime.now(UTC)).astimezone(UTC).date()
+    tier = input_tokens if input_tokens > _ONE_TIER else 0
+    cost = _rates(source, day, tier, batch=batch).cost(
+        input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens, searches=searches
     )
-    usd = _total(usage, source, at)
-    if batch and _has_batch_price(source, at):
-        usd = calc_price(
-            usage, source, provider_id="google", genai_request_timestamp=at, price_context=_BATCH
-        ).total_price
-    elif batch:
-        # Google halves the tokens of every model in batches; the tables only lack the entry.
-        whole = _total(Usage(input_tokens=cached_tokens, cache_read_tokens=cached_tokens), source, at) + _total(
-            Usage(web_searches=searches), source, at
-        )
-        usd = whole + (usd - whole) / 2
-    return Price(nano(usd), tables_checked())
+    return Price(cost, tables_checked())
 
 
 def searches_billed(queries: Sequence[str], billed: int, *, by_query: bool) -> int:
@@ -112,19 +108,31 @@ def tables_checked() -> date | None:
     return max(days, default=None)
 
 
-def _own(rates: Rates, into: int, cached: int, out: int, searches: int, *, batch: bool) -> Nano:
-    return rates.cost(input_tokens=into, cached_tokens=cached, output_tokens=out, searches=searches, batch=batch)
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def _rates(source: str, day: date, tier: int, *, batch: bool) -> Rates:
+    """The tables' prices of a day for prompts of `tier` tokens (0: those below every tier). Remembered, since asking
+    the tables takes longer than all else that is done for an answer."""
+    context = _BATCH if batch else None
 
+    def usd(context: PriceContext | None = context, **usage: int) -> Decimal:
+        at = datetime.combine(day, time(12), UTC)
+        counted = Usage(**{"input_tokens": tier or _ONE_TIER} | usage)
+        return calc_price(
+            counted, source, provider_id="google", genai_request_timestamp=at, price_context=context
+        ).total_price
 
-def _total(usage: Usage, source: str, at: datetime | None) -> Decimal:
-    return calc_price(usage, source, provider_id="google", genai_request_timestamp=at).total_price
-
-
-def _has_batch_price(source: str, at: datetime | None) -> bool:
-    """Whether the tables know what a batch costs; where they do not, they give the ordinary price."""
-    usage = Usage(output_tokens=1_000_000)
-    found = calc_price(usage, source, provider_id="google", genai_request_timestamp=at, price_context=_BATCH)
-    return found.total_price != _total(usage, source, at)
+    prompt = usd()
+    into = prompt / (tier or _ONE_TIER)
+    out = (usd(output_tokens=1_000) - prompt) / 1_000
+    cached = usd(cache_read_tokens=tier or _ONE_TIER) / (tier or _ONE_TIER)
+    search = (usd(web_searches=1_000) - prompt) / 1_000
+    if batch and usd() == usd(None) and usd(output_tokens=1_000) == usd(None, output_tokens=1_000):
+        # The tables lack the batch price of this model and give the ordinary one; Google halves the tokens of every
+        # model in batches, and neither what comes from its cache nor searches.
+        if cached == into:
+            cached /= 2  # there is no cache price
+        into, out = into / 2, out / 2
+    return Rates(input=into * _MILLION, output=out * _MILLION, cached=cached * _MILLION, search=search * 1_000)
 
 
 def _names(served: str, asked: str) -> tuple[str, ...]:

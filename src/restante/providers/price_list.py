@@ -54,7 +54,9 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search_unit: SearchUnit | None = None
     batch: Batch = Batch()
 
-    def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int, searches: int, batch: bool) -> Nano:
+    def cost(
+        self, *, input_tokens: int, cached_tokens: int, output_tokens: int, searches: int, batch: bool = False
+    ) -> Nano:
         """Nano-dollars. `cached_tokens` are those of `input_tokens` that came from a cache."""
         into, out = self.input, self.output
         cached = self.input if self.cached is None else self.cached

@@ -317,20 +317,26 @@ async def _prepare_day(connection: Any, day: date) -> None:
     # Day by day: all at once would need more locks than a default server has (notes, trap 8). Made standalone and then
     # attached, which waits for no reader or writer of the parent, as CREATE ... PARTITION OF would.
     # All tables are looked for: a process of an older restante may have made the day without the newest.
-    if await connection.fetchval(
-        "select bool_and(to_regclass(name) is not null) from unnest($1::text[]) name",
-        [f"{table}_{day:%Y%m%d}" for table in _DAILY_TABLES],
-    ):
+    if not await _missing(connection, day):
         return
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        for table, options in _DAILY_TABLES.items():
+        for table in await _missing(connection, day):
             name = f"{table}_{day:%Y%m%d}"
-            if await connection.fetchval("select to_regclass($1) is not null", name):
-                continue
-            await connection.execute(f"create table {name} (like {table} including all) {options}")
+            await connection.execute(f"create table {name} (like {table} including all) {_DAILY_TABLES[table]}")
             bounds = f"from ('{day}') to ('{day + timedelta(days=1)}')"
             await connection.execute(f"alter table {table} attach partition {name} for values {bounds}")
+
+
+async def _missing(connection: Any, day: date) -> list[str]:
+    """The daily tables that have no partition of this day. Looked up in the catalogue as it is now: to_regclass keeps
+    in mind, for this session, that a name was free before it waited for the lock."""
+    names = {f"{table}_{day:%Y%m%d}": table for table in _DAILY_TABLES}
+    rows = await connection.fetch(
+        "select relname from pg_class where relname = any ($1) and pg_table_is_visible(oid)", list(names)
+    )
+    there = {row["relname"] for row in rows}
+    return [table for name, table in names.items() if name not in there]
 
 
 async def _nothing_to_reset(_: object) -> None:
