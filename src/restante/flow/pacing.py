@@ -81,7 +81,8 @@ class _Bucket:
 class Pacer:
     """Gives permits for calls; one per process. Providers that are not `Paced` are always permitted.
 
-    `on_change` is called when there may be more permits than before, other than by a call's end."""
+    `on_change` is called when there may be more permits than before, other than by a call's end. `concurrency`: calls
+    that this process has in flight at the most, if that is less than the provider's own bound."""
 
     def __init__(
         self,
@@ -90,8 +91,10 @@ class Pacer:
         *,
         on_change: Callable[[], None] = lambda: None,
         key_wait_seconds: float = KEY_WAIT_SECONDS,
+        concurrency: int | None = None,
     ) -> None:
         self._db = db
+        self._concurrency = concurrency
         paced = providers_of(providers)
         self._providers: dict[str, Paced] = {provider.name: provider for provider in paced}
         self._buckets: dict[tuple[str, str], dict[str, _Bucket]] = {}  # (provider, model) -> project -> bucket
@@ -183,7 +186,7 @@ class Pacer:
 
     def _new(self, provider: str, model: str, project: str) -> _Bucket:
         paced = self._providers[provider]
-        one = _Bucket(project, paced.concurrency)
+        one = _Bucket(project, min(paced.concurrency, self._concurrency or paced.concurrency))
         one.paused_until, one.learned = self._facts.get((provider, project, model), (0.0, Quota()))
         one.quota = paced.quota(model).before(one.learned)
         return one
