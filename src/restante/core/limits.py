@@ -164,6 +164,7 @@ PACING_LOOK_SECONDS: Final = 1.0  # between looks at what other processes learne
 # not they who have every turn.
 LIVE_PERMIT_SECONDS: Final = 1.0
 LEARNED_SECONDS: Final = 86_400.0  # a quota that the provider named is believed: tiers change, and nobody says so
+BUCKET_FORGOTTEN_SECONDS: Final = 7 * 86_400.0  # after its last pause
 TOKENS_ESTIMATED: Final = 1_000  # input of a call, before any was seen; then a running mean of what was seen
 TOKENS_MEAN_SHARE: Final = 0.05  # that a call has in this mean
 WINDOW_FLOOR: Final = 1.0  # calls in flight of a bucket that refuses everything

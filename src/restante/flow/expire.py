@@ -7,11 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS, RETENTION_SECONDS
+from restante.core.limits import (
+    BUCKET_FORGOTTEN_SECONDS,
+    HEARTBEATS_PER_LEASE,
+    HOUSEKEEPING_SECONDS,
+    PROMOTE_SECONDS,
+    RETENTION_SECONDS,
+)
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import deliveries, queue, rates, tasks
+from restante.store import deliveries, pacing, queue, rates, tasks
 from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
 
@@ -51,11 +57,12 @@ async def keep_retention(
 
 
 async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
-    """Forget rate windows that are over and idempotency keys that expired, until cancelled."""
+    """Forget rate windows that are over, idempotency keys that expired and old pauses, until cancelled."""
 
     async def sweep() -> None:
         await rates.forget(db)
         await idempotency_store.forget(db, clock() - idempotency)
+        await pacing.forget(db, BUCKET_FORGOTTEN_SECONDS)
 
     await _every(HOUSEKEEPING_SECONDS, db, sweep)
 

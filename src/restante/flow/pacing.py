@@ -125,6 +125,8 @@ class Pacer:
         """Wait for the moment that a permit is for: half a second at the most, a second for a live call. A call that is
         late (this machine stalls, claiming took long) starts at once and is counted anew: together with those that
         start in time it would pass the quota."""
+        if provider not in self._providers:
+            return
         wait = permit.since - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
