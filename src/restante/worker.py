@@ -52,7 +52,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
-        pacer = Pacer(db, [asked], on_change=lambda: runner.wake())
+        pacer = Pacer(db, [asked], on_change=lambda: runner.wake(), concurrency=settings.concurrency)
         runner = Runner(
             db, lease, [provider], settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
             envelope=postback, on_owed=deliverer.wake, pacer=pacer,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 
 from restante.core.answer import Answer, Failure
@@ -102,40 +104,54 @@ async def test_without_a_quota_nothing_is_asked(db: Database) -> None:
 
 
 async def test_any_number_of_processes_stay_within_the_quota(db: Database) -> None:
-    """6,000 a minute are 94 a second and a burst of a quarter of a second's: 23. Of what a stall of this machine takes
-    longer than that is lost, so the lower bound is half; how near it gets is proven in tests/chaos/test_pacing.py."""
+    """6,000 a minute are 94 a second, booked half a second ahead and evenly apart: no 10 ms have more than one."""
     pacers = [Pacer(db, [Keyed(calls=6_000)]) for _ in range(4)]
     started = time.monotonic()
-    granted = 0
+    granted: list[float] = []
 
     async def greedy(pacer: Pacer) -> None:
-        nonlocal granted
         while time.monotonic() - started < 2.0:
-            granted += (await wanted(pacer)).total()
+            granted.extend(permit.since for permit in await pacer.permits("scripted", MODEL, 1_000))
             await asyncio.sleep(max(0.001, pacer.wait_seconds("scripted", MODEL)))
 
     await asyncio.gather(*map(greedy, pacers))
-    seconds = time.monotonic() - started
-    assert 0.5 * 94 * seconds <= granted <= 94 * seconds + 24, granted
+    granted.sort()
+    assert 0.9 * 94 * 2.5 <= len(granted) <= 94 * (granted[-1] - granted[0]) + 5, len(granted)
+    for first, eleventh in itertools.pairwise(granted[::10]):
+        assert eleventh - first > 0.05, "ten calls take 106 ms; this process's clock is read after the database's"
 
 
 async def test_a_small_quota_is_one_call_at_a_time(db: Database) -> None:
-    """10 a minute: one every 6.4 s, and nobody looks before."""
+    """10 a minute: one every 6.4 s, and nobody looks half a second before that."""
     pacer = Pacer(db, [Keyed(calls=10)])
     assert await wanted(pacer) == {"one": 1}
     assert await wanted(pacer) == {}
-    assert 6.0 < pacer.wait_seconds("scripted", MODEL) <= 6.4
+    assert 5.5 < pacer.wait_seconds("scripted", MODEL) <= 5.9
     other = Pacer(db, [Keyed(calls=10)])
     assert await wanted(other) == {}
-    assert 6.0 < other.wait_seconds("scripted", MODEL) <= 6.4
+    assert 5.5 < other.wait_seconds("scripted", MODEL) <= 5.9
 
 
 async def test_unused_permits_go_back(db: Database) -> None:
     pacer, other = Pacer(db, [Keyed(calls=6_000)]), Pacer(db, [Keyed(calls=6_000)])
-    permits = await pacer.permits("scripted", MODEL, 20)
-    assert len(permits) == 20
+    permits = await pacer.permits("scripted", MODEL, 1_000)
+    assert len(permits) == 48
     await pacer.back("scripted", MODEL, permits[2:])
-    assert 18 <= (await wanted(other)).total() <= 24
+    assert (await wanted(other)).total() >= 46
+
+
+async def test_calls_that_start_late_are_counted_anew(db: Database) -> None:
+    """As after a stall: what was booked for its time starts together with what is booked for later."""
+    pacer = Pacer(db, [Keyed(calls=600)])
+    permits = await pacer.permits("scripted", MODEL, 5)
+    for permit in permits:
+        late = msgspec.structs.replace(permit, since=permit.since - 1.0)
+        await pacer.turn("scripted", MODEL, late)
+    for _ in range(2):
+        assert await wanted(pacer) == {}
+        pacer._buckets["scripted", MODEL]["one"].look_at = 0.0
+    [row] = await db.rows("reserve", "scripted", MODEL, 1, ["one"], [1], [60 / 564], [None], 0.0, [0.0])
+    assert 0.7 < row["seconds"] < 1.1, "ten calls are booked, not five"
 
 
 async def test_tokens_are_a_debt(db: Database) -> None:
@@ -147,12 +163,12 @@ async def test_tokens_are_a_debt(db: Database) -> None:
     await heard(pacer, permit, used)
     await pacer._settle_tokens()
     assert await wanted(other) == {}
-    assert 9.0 < other.wait_seconds("scripted", MODEL) < 10.1
+    assert 8.0 < other.wait_seconds("scripted", MODEL) < 10.1
 
 
 async def test_the_project_with_most_room_is_asked_first(db: Database) -> None:
     pacer = Pacer(db, [Keyed("one", "two", calls=6_000)])
-    await pacing.reserve(db, "scripted", MODEL, 20, [pacing.Wish("one", 20, 60 / 5_640, None)], burst=0.25, ahead=0)
+    await pacing.reserve(db, "scripted", MODEL, 20, [pacing.Wish("one", 20, 60 / 5_640, None)], 0.5)
     assert await wanted(pacer, 10) == {"two": 10}
 
 

@@ -122,7 +122,7 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 
 HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept",
-    "waiting_deliveries", "claim_deliveries", "record_attempts",
+    "waiting_deliveries", "claim_deliveries", "record_attempts", "reserve", "correct_pace", "give_back", "park",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
 ]  # fmt: skip
@@ -161,6 +161,10 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "spent_between": (now.date(), ids[0], ids[-1]),
         "oldest_ready": ("scripted", 1_000),
         "oldest_delivery": (1_000, 20),
+        "reserve": ("gemini", "m", 100, ["a"] * 100, [5] * 100, [0.1] * 100, [None] * 100, 0.5, [0.0] * 100),
+        "correct_pace": ("gemini", "a", "m", -1.0, 0.0),
+        "give_back": (1, ids[0]),
+        "park": (1, ids[0], 1.0, 1, 0),
     }
     assert not await scanned(dsn, name, *args[name])
 

@@ -191,15 +191,16 @@ SETTLE_RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)  # between tries to sto
 
 # --- pacing (contract §12.26; notes providers, 6) --------------------------------------------------------
 QUOTA_MAX: Final = 1_000_000_000  # a minute, of a setting or of a provider's word; fits 32 bits
-QUOTA_USED: Final = 0.94  # of a quota: the rest is room for calls that reach the provider later than they were counted
-PACE_BURST_SECONDS: Final = 0.25  # of a rate that may pile up unused: longer than workers take to look again
-PACE_LOOK_SECONDS: Final = 0.1  # between looks at a bucket that gave less than was wanted
+QUOTA_USED: Final = 0.94  # of a quota: the rest is room for calls that reach the provider later than they were booked
+PACE_AHEAD_SECONDS: Final = 0.5  # that workers book ahead: more than claiming takes, and than a worker stalls
+PACE_LATE_SECONDS: Final = 0.1  # behind its moment, a call is counted anew; QUOTA_USED leaves 3.6 of a minute
+PACE_LOOK_SECONDS: Final = 0.1  # ±50 %, between looks at a bucket that gave less than was wanted
 PACING_LOOK_SECONDS: Final = 1.0  # between looks at what other processes learned of buckets and keys
-# Live calls go before queued ones by this much of the rate, where that is below what QUOTA_USED leaves.
-LIVE_AHEAD_SECONDS: Final = 1.0
-AHEAD_QUOTA_MIN: Final = 100  # calls a minute: of smaller quotas a call or two would be more than is left
-LIVE_PERMIT_SECONDS: Final = 1.0  # that a live call waits for its turn; then it is refused
+# A live call waits so long for its turn, then it is refused. It may book further ahead than workers do, so that it is
+# not they who have every turn.
+LIVE_PERMIT_SECONDS: Final = 1.0
 LEARNED_SECONDS: Final = 86_400.0  # a quota that the provider named is believed: tiers change, and nobody says so
+BUCKET_FORGOTTEN_SECONDS: Final = 7 * 86_400.0  # after its last pause
 TOKENS_ESTIMATED: Final = 1_000  # input of a call, before any was seen; then a running mean of what was seen
 TOKENS_MEAN_SHARE: Final = 0.05  # that a call has in this mean
 WINDOW_FLOOR: Final = 1.0  # calls in flight of a bucket that refuses everything

@@ -7,14 +7,7 @@ from typing import Final
 
 import msgspec
 
-from restante.core.limits import (
-    AHEAD_QUOTA_MIN,
-    LIVE_AHEAD_SECONDS,
-    QUOTA_MAX,
-    QUOTA_USED,
-    WINDOW_FLOOR,
-    WINDOW_STEP,
-)
+from restante.core.limits import QUOTA_MAX, QUOTA_USED, WINDOW_FLOOR, WINDOW_STEP
 
 _MINUTE: Final = 60.0
 
@@ -38,11 +31,6 @@ class Quota(msgspec.Struct, frozen=True):
     def token_seconds(self) -> float | None:
         """Of the rate, that a token takes up."""
         return None if self.tokens is None else _MINUTE / (self.tokens * QUOTA_USED)
-
-    @property
-    def ahead_seconds(self) -> float:
-        """How far a live call may go before those that are queued; nothing where that could pass the quota."""
-        return LIVE_AHEAD_SECONDS if self.calls is None or self.calls >= AHEAD_QUOTA_MIN else 0.0
 
 
 def parse_quota(text: str | None) -> Mapping[str, int]:

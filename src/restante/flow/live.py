@@ -105,6 +105,7 @@ class Live:
         if isinstance(permit, Refusal):
             return permit
         try:
+            await self._pacer.turn(name, call.model, permit)
             async with asyncio.timeout(self._seconds):
                 outcome = await self._provider.generate(msgspec.structs.replace(call, project=permit.project))
         except TimeoutError:

@@ -22,7 +22,8 @@ from restante.core.limits import (
     KEY_WAIT_SECONDS,
     LEARNED_SECONDS,
     LIVE_PERMIT_SECONDS,
-    PACE_BURST_SECONDS,
+    PACE_AHEAD_SECONDS,
+    PACE_LATE_SECONDS,
     PACE_LOOK_SECONDS,
     PACING_LOOK_SECONDS,
     TOKENS_ESTIMATED,
@@ -42,7 +43,7 @@ RATE_LIMITED = "rate_limit_exceeded"  # what live is told when there is no turn 
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """One call may start. `tokens` were reserved for it; `since` by the monotonic clock."""
+    """One call may start at `since` (monotonic), which `Pacer.turn` waits for. `tokens` were reserved for it."""
 
     project: str = ""
     tokens: float = 0.0
@@ -65,6 +66,13 @@ class _Bucket:
         self.quota = Quota()  # the operator's word before the provider's
         self.tokens_each = float(TOKENS_ESTIMATED)
         self.tokens_owed = 0.0  # used beyond what was reserved, not written yet
+        self.late = 0  # calls that started late, not written yet
+
+    def wish(self, most: int) -> Wish:
+        """Up to so many of its calls."""
+        call, token = self.quota.call_seconds, self.quota.token_seconds
+        late, self.late = self.late, 0
+        return Wish(self.project, most, call, None if token is None else token * self.tokens_each, late * (call or 0.0))
 
     def room(self, now: float) -> int:
         return 0 if now < max(self.paused_until, self.look_at) else self.window.room(self.in_flight)
@@ -73,7 +81,8 @@ class _Bucket:
 class Pacer:
     """Gives permits for calls; one per process. Providers that are not `Paced` are always permitted.
 
-    `on_change` is called when there may be more permits than before, other than by a call's end."""
+    `on_change` is called when there may be more permits than before, other than by a call's end. `concurrency`: calls
+    that this process has in flight at the most, if that is less than the provider's own bound."""
 
     def __init__(
         self,
@@ -82,8 +91,10 @@ class Pacer:
         *,
         on_change: Callable[[], None] = lambda: None,
         key_wait_seconds: float = KEY_WAIT_SECONDS,
+        concurrency: int | None = None,
     ) -> None:
         self._db = db
+        self._concurrency = concurrency
         paced = providers_of(providers)
         self._providers: dict[str, Paced] = {provider.name: provider for provider in paced}
         self._buckets: dict[tuple[str, str], dict[str, _Bucket]] = {}  # (provider, model) -> project -> bucket
@@ -94,7 +105,8 @@ class Pacer:
     # --- before a call ---------------------------------------------------------------------------------
 
     async def permits(self, provider: str, model: str, most: int, *, live: bool = False) -> list[Permit]:
-        """Up to `most` calls that may start now; each must be `release`d or given `back`. Raises DatabaseLost."""
+        """Up to `most` calls that may start now or in a moment, soonest first. Each must have its `turn` and be
+        `release`d, or be given `back`. Raises DatabaseLost."""
         if provider not in self._providers:
             return [_FREE] * most
         now = time.monotonic()
@@ -102,15 +114,25 @@ class Pacer:
         if not rooms:
             return []
         if all(one.quota == Quota() for one in rooms):
-            granted = _spread(rooms, most)
+            found = [Permit(one.project, 0.0, now) for one, calls in _spread(rooms, most) for _ in range(calls)]
         else:
-            granted = await self._reserve(provider, model, rooms, most, live=live)
-        found = []
-        for one, calls in granted.items():
-            one.in_flight += calls
-            tokens = one.tokens_each if one.quota.tokens else 0.0
-            found += [Permit(one.project, tokens, now)] * calls
+            found = await self._reserve(provider, model, rooms, most, live=live)
+        for permit in found:
+            self._buckets[provider, model][permit.project].in_flight += 1
         return found
+
+    async def turn(self, provider: str, model: str, permit: Permit) -> None:
+        """Wait for the moment that a permit is for: half a second at the most, a second for a live call. A call that is
+        late (this machine stalls, claiming took long) starts at once and is counted anew: together with those that
+        start in time it would pass the quota."""
+        if provider not in self._providers:
+            return
+        wait = permit.since - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+            wait = permit.since - time.monotonic()
+        if wait < -PACE_LATE_SECONDS and permit.project in (known := self._buckets.get((provider, model), {})):
+            known[permit.project].late += 1
 
     async def back(self, provider: str, model: str, unused: Sequence[Permit]) -> None:
         """Permits that nothing was found for. Raises DatabaseLost."""
@@ -166,34 +188,33 @@ class Pacer:
 
     def _new(self, provider: str, model: str, project: str) -> _Bucket:
         paced = self._providers[provider]
-        one = _Bucket(project, paced.concurrency)
+        one = _Bucket(project, min(paced.concurrency, self._concurrency or paced.concurrency))
         one.paused_until, one.learned = self._facts.get((provider, project, model), (0.0, Quota()))
         one.quota = paced.quota(model).before(one.learned)
         return one
 
     async def _reserve(
         self, provider: str, model: str, rooms: dict[_Bucket, int], most: int, *, live: bool
-    ) -> dict[_Bucket, int]:
+    ) -> list[Permit]:
         by_project = {one.project: one for one in rooms}
-        wishes = [
-            Wish(
-                one.project,
-                min(room, most),
-                one.quota.call_seconds,
-                None if one.quota.token_seconds is None else one.quota.token_seconds * one.tokens_each,
-            )
-            for one, room in rooms.items()
-        ]
-        ahead = min(one.quota.ahead_seconds for one in rooms) if live else 0.0
-        grants = await pacing.reserve(self._db, provider, model, most, wishes, burst=PACE_BURST_SECONDS, ahead=ahead)
+        wishes = [one.wish(min(room, most)) for one, room in rooms.items()]
+        ahead = LIVE_PERMIT_SECONDS if live else PACE_AHEAD_SECONDS
+        grants = await pacing.reserve(self._db, provider, model, most, wishes, ahead)
         now = time.monotonic()
+        found = []
         for grant in grants:
+            one = by_project[grant.project]
+            apart = one.quota.call_seconds or 0.0
+            found += [
+                Permit(one.project, one.tokens_each if one.quota.tokens else 0.0, now + grant.first + nth * apart)
+                for nth in range(grant.calls)
+            ]
             # Less than was wanted of it, although others did not take its share: it is used up for the moment.
-            if not live and grant.calls < min(rooms[by_project[grant.project]], most) and grant.seconds > 0:
+            if not live and grant.calls < min(rooms[one], most) and grant.seconds > 0:
                 # Spread, or the worker that happens to look first would always be the one to get something.
                 look = PACE_LOOK_SECONDS * (0.5 + random.random())  # noqa: S311
-                by_project[grant.project].look_at = now + max(look, grant.seconds)
-        return {by_project[grant.project]: grant.calls for grant in grants if grant.calls}
+                one.look_at = now + max(look, grant.seconds)
+        return sorted(found, key=lambda permit: permit.since)
 
     # --- after a call ----------------------------------------------------------------------------------
 
@@ -304,11 +325,12 @@ class Pacer:
                     await pacing.correct(self._db, provider, one.project, model, 0.0, seconds)
 
 
-def _spread(rooms: dict[_Bucket, int], most: int) -> dict[_Bucket, int]:
+def _spread(rooms: dict[_Bucket, int], most: int) -> list[tuple[_Bucket, int]]:
     """`most` calls over buckets that have no quota known: evenly, as far as their windows allow."""
-    granted = dict.fromkeys(rooms, 0)
-    open_ = sorted(rooms, key=lambda one: rooms[one])  # the narrowest first: what it cannot take, the others share
-    for position, one in enumerate(open_):
-        granted[one] = min(rooms[one], -(-most // (len(open_) - position)))
-        most -= granted[one]
-    return {one: calls for one, calls in granted.items() if calls}
+    granted = []
+    narrowest_first = sorted(rooms, key=lambda one: rooms[one])  # what one cannot take, the others share
+    for position, one in enumerate(narrowest_first):
+        calls = min(rooms[one], -(-most // (len(rooms) - position)))
+        granted.append((one, calls))
+        most -= calls
+    return granted

@@ -201,6 +201,7 @@ class Runner:
                 return InternalError()  # whoever asked is gone with the process that ran it: money back
             if claimed.lost > LOST_LEASES_MAX:
                 return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
+            await self._pacer.turn(lane.provider, lane.model, permit)
             outcome = await self._ask(lane, claimed, permit.project)
         finally:
             self._pacer.release(lane.provider, lane.model, permit)

@@ -160,6 +160,7 @@ class GeminiProvider:
             self._note_key("", refused=True, detail=error.problem)
             return Failure(reason=KEY_REJECTED, transient=True, waits=True)
         self._note_key("", refused=False)
+        self._refused &= keys.keys()  # a key that was taken away is forgotten
         if project:
             return keys.get(project, _WITHDRAWN)
         return keys[min(keys, key=lambda one: one in self._refused)]

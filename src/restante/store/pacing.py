@@ -24,27 +24,30 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """Up to `most` calls of a project, each taking up so many seconds of its rates (None: no such limit)."""
+    """Up to `most` calls of a project, each taking up so many seconds of its rates (None: no such limit). `late`: what
+    calls that started late took of the time since, in the same seconds."""
 
     project: str
     most: int
     call: float | None
     token: float | None
+    late: float = 0.0
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Calls of a project that may start now, and seconds until there may be more."""
+    """Calls of a project: the first may start in `first` seconds, and more may be booked in `seconds`."""
 
     project: str
     calls: int
+    first: float
     seconds: float
 
 
 async def reserve(
-    db: Session, provider: str, model: str, most: int, wishes: Sequence[Wish], *, burst: float, ahead: float
+    db: Session, provider: str, model: str, most: int, wishes: Sequence[Wish], ahead: float
 ) -> list[Grant]:
-    """Reserve up to `most` calls in all. `burst`: seconds that may pile up unused; `ahead`: that may be borrowed."""
-    for _ in range(2):  # the second time with clocks: new ones, or the server crashed and forgot them
+    """Book up to `most` calls in all that may start within the next `ahead` seconds."""
+    for attempt in range(2):  # the second time with clocks: new ones, or the server crashed and forgot them
         rows = await db.rows(
             "reserve",
             provider,
@@ -54,13 +57,13 @@ async def reserve(
             [wish.most for wish in wishes],
             [wish.call for wish in wishes],
             [wish.token for wish in wishes],
-            burst,
             ahead,
+            [wish.late if attempt == 0 else 0.0 for wish in wishes],
         )
         if len(rows) == len(wishes):
             break
         await db.rows("make_pace", provider, model, [wish.project for wish in wishes])
-    return [Grant(row["project"], row["granted"], row["seconds"]) for row in rows]
+    return [Grant(*row.values()) for row in rows]
 
 
 async def correct(db: Session, provider: str, project: str, model: str, calls: float, tokens: float) -> None:
