@@ -90,7 +90,7 @@ def test_tokens_at_half_the_price_and_searches_at_all_of_it(post: Post) -> None:
     assert "batch saved\t0.001393" in saved and "charged\t0.001593" in saved
     [row] = post.run("batch", "list").splitlines()
     assert row.split("\t")[1:8] == ["gemini-2.5-flash", "over: SUCCEEDED", "2", "2", "0", "0", "0.002786"]
-    assert post.run("task", "raw", plain).startswith('{"modelVersion"')
+    assert post.run("task", "raw", plain, "--url", post.home.url).startswith('{"modelVersion"')
 
     live = post.home.http(lambda http: http.post([task(f"now {USAGE}")], "live"))["tasks"][0]
     assert live["result"][0]["money_spent"] == 0.002786, "live never waits for a batch"
