@@ -69,10 +69,11 @@ class Post:
 
 
 @pytest.fixture
-def post(tmp_path: Path, google: GeminiEmulator) -> Iterator[Post]:
+def post(tmp_path: Path, google: GeminiEmulator, request: pytest.FixtureRequest) -> Iterator[Post]:
+    late = getattr(request, "param", 40.0)  # seconds
     batches = google.batches
     batches.__init__(batches._run, batches._url)  # type: ignore[misc]
-    quick = {"GEMINI_BATCH": "after:0.02", "GEMINI_BATCH_HOURS": str(40 / 3_600), "LEASE_SECONDS": "1"}
+    quick = {"GEMINI_BATCH": "after:0.02", "GEMINI_BATCH_HOURS": str(late / 3_600), "LEASE_SECONDS": "1"}
     with house(tmp_path, **settings(google), **quick) as home:
         yield Post(home, google)
         for gate in batches.gates.values():
@@ -97,6 +98,7 @@ def test_tokens_at_half_the_price_and_searches_at_all_of_it(post: Post) -> None:
     assert worker.stop() == 0, worker.log
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["upload", "create", "made"])
 def test_killed_while_a_batch_is_asked_for(post: Post, point: str) -> None:
     gate = post.google.batches.gates[point] = Gate()
@@ -115,6 +117,7 @@ def test_killed_while_a_batch_is_asked_for(post: Post, point: str) -> None:
     assert ("was made after all" in second.log) == (point != "upload"), second.log
 
 
+@pytest.mark.long
 def test_a_batch_that_nobody_saw_made_and_was_not_is_asked_for_again(post: Post) -> None:
     post.google.batches.refusals.append(Fault(500).response())
     post.google.batches.refusals.append(Fault(429).response())
@@ -125,6 +128,8 @@ def test_a_batch_that_nobody_saw_made_and_was_not_is_asked_for_again(post: Post)
     assert "it is asked for again" in worker.log and "is put off" in worker.log
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("post", [15.0], indirect=True)
 def test_what_a_batch_does_not_answer_is_called_directly(post: Post) -> None:
     fates = [EXPIRES, FAILS, HALF_FAILS, HANGS]
     post.google.batches.fates.extend(fates)
@@ -152,7 +157,7 @@ def test_cancelling_takes_tasks_out_of_their_batch(post: Post) -> None:
     assert post.run("task", "cancel", "--tag", "leaves", "--url", post.home.url).strip() == left
     post.home.settled()
     answers = post.home.collect([kept, left])
-    assert (answers[kept]["status_code"], answers[left]["status_code"]) == (20000, 40400), answers
+    assert (answers[kept]["status_code"], answers[left]["status_code"]) == (20000, 40103), answers
     assert answers[left]["cost"] == 0
     assert post.google.batches.executed == {kept: 1, left: 1}, "Google was not asked to leave one out"
     post.home.audit()
