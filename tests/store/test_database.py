@@ -124,6 +124,7 @@ HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept",
     "waiting_deliveries", "claim_deliveries", "record_attempts", "reserve", "correct_pace", "give_back", "park",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
+    "gatherable", "gather", "take_batch", "batch_tasks", "lease_batched", "leave_batch", "note_saved",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
 ]  # fmt: skip
 
@@ -148,6 +149,13 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *([5.0] * 1_000, now, [0] * 1_000),
         ),
         "hold_live": (1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612, [30] * 1_000),
+        "gatherable": (["gemini"], 60.0, 1_000, 90),
+        "gather": (1, 1_000, "name", "gemini", "a", "m", 60.0, 60.0, 1),
+        "take_batch": (1, ["gemini"]),
+        "batch_tasks": (1, ids[0], ids, 1_000),
+        "lease_batched": (1, 1, ids),
+        "leave_batch": (1, ids),
+        "note_saved": (now.date(), ids, [1] * 1_000),
         "resendable": (now.date(), 1, ids[:100]),
         "resend": (1, ids[:100], [b""] * 100),
         "sweep_deliveries": (0, now, 5_000),

@@ -277,7 +277,7 @@ class Batcher:
     async def _look(self, token: int, batch: Batch) -> None:
         """How it goes: over, late, or still running."""
         assert batch.remote is not None
-        if batch.asks > 1 and batch.looks < len(self._plan.poll):  # asked for again: did the first ask work, late?
+        if batch.asks > 1:  # asked for again: did the first ask work, late?
             found = await self._provider.find(batch.project, batch.name)
             if not isinstance(found, Failure):
                 await self._spare(batch, [one for one in found if one.name != batch.remote and not one.over])
