@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from restante.core.answer import Answer, Failure
 from restante.core.limits import BATCH_HOURS, BATCH_POLL_SECONDS
+from restante.core.money import Nano
 from restante.flow import batch as batch_module
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.batch import Batcher, plan
@@ -15,6 +17,7 @@ from restante.flow.end import expire
 from restante.flow.lease import Lease
 from restante.providers.gemini import GeminiProvider
 from restante.providers.gemini_batch import GeminiBatches
+from restante.providers.provider import Call
 from restante.store import batches, queue
 from restante.store.batches import Known, Stage
 from restante.web.wire import answer_result, postback
@@ -95,8 +98,11 @@ async def test_what_nobody_gathers_is_called_directly(office: Office) -> None:
     async with office.db.transaction() as tx:
         await tx._on.execute("update queue set run_at = now()")
     assert await queue.promote(office.db)
-    assert await queue.waiting_lanes(office.db, ["gemini"])
-    assert await office.batcher().gather() == 0, "it left the gathering"
+    [lane] = await queue.waiting_lanes(office.db, ["gemini"])
+    token = office.lease.token
+    [claimed] = await queue.claim(office.db, token, lane.id, 9)
+    await queue.park(office.db, token, claimed.id, 60.0)
+    assert await office.batcher().gather() == 0, "it left the gathering for good, parked again or not"
 
 
 async def test_debtors_are_in_no_batch(office: Office) -> None:
@@ -178,6 +184,23 @@ async def test_what_no_call_would_answer_fails_and_costs_nothing(office: Office)
     assert await queue.ends(office.db, office.shop.clock().date(), [good, blocked, invalid]) == {
         good: (20000, 1_593_000), blocked: (50301, 0), invalid: (50301, 0),
     }  # fmt: skip
+
+
+async def test_a_result_that_breaks_us_leaves_the_others_alone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    await office.shop.post(f"good {USAGE}", f"odd {USAGE}")
+    answer = office.provider.batch_answer
+
+    async def odd(call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
+        if "odd" in call.prompt.user_prompt:
+            raise ValueError("a bug")
+        return await answer(call, body)
+
+    monkeypatch.setattr(office.provider, "batch_answer", odd)
+    batcher = office.batcher()
+    await batcher.gather()
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
 
 
 async def test_a_late_word_of_a_batch_changes_nothing(office: Office) -> None:

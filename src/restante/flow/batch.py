@@ -357,11 +357,15 @@ class Batcher:
 
     async def _said(self, batch: Batch, one: Member, result: bytes | Failure) -> tuple[Settlement, Nano] | None:
         """What a task's result means for it; None: a direct call may do better."""
-        outcome, saved = (
-            (result, Nano(0))
-            if isinstance(result, Failure)
-            else await self._provider.answer(self._call(batch, one), result)
-        )
+        outcome: Answer | Failure = Failure(reason="internal error", transient=True)
+        saved = Nano(0)
+        try:
+            if isinstance(result, Failure):
+                outcome = result
+            else:
+                outcome, saved = await self._provider.answer(self._call(batch, one), result)
+        except Exception:  # it must not keep the others of its batch from their answers
+            log.exception("batch %s: what it says of task %s broke us", batch.name, one.id)
         if isinstance(outcome, Failure):
             if outcome.transient:
                 return None
