@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter
 
@@ -104,7 +103,7 @@ async def test_without_a_quota_nothing_is_asked(db: Database) -> None:
 
 
 async def test_any_number_of_processes_stay_within_the_quota(db: Database) -> None:
-    """6,000 a minute are 94 a second, booked half a second ahead and evenly apart: no 10 ms have more than one."""
+    """6,000 a minute are 94 a second, booked half a second ahead and evenly apart."""
     pacers = [Pacer(db, [Keyed(calls=6_000)]) for _ in range(4)]
     started = time.monotonic()
     granted: list[float] = []
@@ -117,8 +116,8 @@ async def test_any_number_of_processes_stay_within_the_quota(db: Database) -> No
     await asyncio.gather(*map(greedy, pacers))
     granted.sort()
     assert 0.9 * 94 * 2.5 <= len(granted) <= 94 * (granted[-1] - granted[0]) + 5, len(granted)
-    for first, eleventh in itertools.pairwise(granted[::10]):
-        assert eleventh - first > 0.05, "ten calls take 106 ms; this process's clock is read after the database's"
+    for first, later in zip(granted, granted[71:], strict=False):
+        assert later - first > 0.5, "47 and what a stall of this process moved"
 
 
 async def test_a_small_quota_is_one_call_at_a_time(db: Database) -> None:
