@@ -125,7 +125,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.push_async_callback(meter.close)
         stack.enter_context(background(meter.keep_flushed()))
         rates = RateLimits(Rates(db), utc_now, meter.count)
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, gather_for(settings, provider.name))
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, gather=gather_for(settings, provider.name))
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
