@@ -150,11 +150,12 @@ def test_what_a_batch_does_not_answer_is_called_directly(post: Post) -> None:
 
 
 def test_cancelling_takes_tasks_out_of_their_batch(post: Post) -> None:
-    post.google.batches.takes = 3.0
+    post.google.batches.takes = 3_600.0
     kept, left = post.home.post([task(f"kept {USAGE}"), task(f"left {USAGE}", tag="leaves")])
     worker = post.worker()
     eventually("the batch", lambda: bool(post.google.batches.made))
     assert post.run("task", "cancel", "--tag", "leaves", "--url", post.home.url).strip() == left
+    post.google.batches.made[0].ends_at = 0.0
     post.home.settled()
     answers = post.home.collect([kept, left])
     assert (answers[kept]["status_code"], answers[left]["status_code"]) == (20000, 40103), answers
