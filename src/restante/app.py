@@ -21,15 +21,18 @@ from restante.flow.expire import keep_days, keep_swept
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
+from restante.flow.pacing import Pacer
 from restante.flow.rates import Rates
 from restante.flow.resend import Resender
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
+from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
+from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
@@ -37,7 +40,7 @@ from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_models, utc_now
+from restante.wiring import background, build_models, gather_for, utc_now
 
 log = logging.getLogger("restante.api")
 
@@ -93,15 +96,30 @@ def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
     return meter
 
 
+async def _list_again(catalogue: Catalogue, reopened: asyncio.Event) -> None:
+    """Ask for the models when a key became good: the list at the start may have failed for want of one."""
+    while True:
+        await reopened.wait()
+        reopened.clear()
+        with contextlib.suppress(OperatorError):  # the provider has logged it, the last list stays
+            await catalogue.refresh()
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        models, watched = build_models(settings).watched()
+        asked = build_models(settings)
+        models, watched = asked.watched()
         stack.push_async_callback(models.close)
         catalogue = models.catalogue()
         await catalogue.begin()
+        reopened = asyncio.Event()
+        pacer = Pacer(db, asked.providers, on_change=reopened.set)
+        await pacer.begin()
+        stack.enter_context(background(pacer.keep()))
+        stack.enter_context(background(_list_again(catalogue, reopened)))
         lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=watched)
         await lease.begin()
         stack.push_async_callback(lease.end)
@@ -114,12 +132,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         meter = _metering(stack, db)
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all)
+        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings))
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all),
+            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer),
             catalogue,
             Judge(
                 catalogue.find,
@@ -129,6 +147,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             ),
             utc_now,
             settings.body_bytes,
+            pacer.keys.fault,
         )
         records = Records(
             db,
@@ -151,6 +170,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 settings.allowance(),
                 passwords,
                 utc_now,
+                Health(db, lambda: pacer.keys.faults(models.names)).routes(),
             ),
             http="httptools",
             loop="none",

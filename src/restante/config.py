@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -97,10 +98,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     offline: Annotated[
         bool, Meta(description="Answer with the embedded demonstration model; never without being asked to.")
     ] = False
-    gemini_api_key: Annotated[str | None, Meta(description="The key of the Gemini API.")] = None
-    gemini_api_key_file: Annotated[
-        Path | None, Meta(description="A file that holds the key; read again when it changes.")
+    gemini_api_key: Annotated[
+        str | None,
+        Meta(description="The key of the Gemini API, or several of different projects, separated by commas."),
     ] = None
+    gemini_api_key_file: Annotated[
+        Path | None, Meta(description="A file that holds the key, or one a line; read again when it changes.")
+    ] = None
+    gemini_rpm: Annotated[
+        str | None,
+        Meta(
+            description="Calls a minute that Google allows each project: `1000`, or by model"
+            " `gemini-2.5-flash=1000,*=150`. Without it, what Google's refusals name."
+        ),
+    ] = None
+    gemini_tpm: Annotated[str | None, Meta(description="Input tokens a minute, in the same way.")] = None
+    gemini_batch: Annotated[
+        str,
+        Meta(
+            description="`after:MINUTES`: tasks of Gemini models that come by task_post wait so long, counted from"
+            " their posting, and then go to Gemini's Batch API together, at half the price of tokens and within about"
+            " a day; a batch that is late, or what fails of one, is called directly. `off`: all are called at once."
+            " Live tasks always are. See docs/batch.md."
+        ),
+    ] = "off"
+    gemini_batch_hours: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=48,
+            description="Hours that a batch may take; then it is cancelled, and what it did not answer is called"
+            " directly. With the waiting before it at most three quarters of RESTANTE_DEADLINE_HOURS.",
+        ),
+    ] = limits.BATCH_HOURS
     gemini_base_url: Annotated[str, Meta(description="Where the Gemini API is.")] = (
         "https://generativelanguage.googleapis.com"
     )
@@ -229,6 +259,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What the tasks that all accounts post on one UTC day may cost; 0: without limit."""
         return _usd("provider_spend_per_day", self.provider_spend_per_day)
 
+    def gather_seconds(self) -> float | None:
+        """Seconds that tasks of Gemini gather for a batch; None: batches are off. Raises OperatorError."""
+        word = self.gemini_batch.strip()
+        if word == "off":
+            return None
+        kind, _, minutes = word.partition(":")
+        if kind != "after" or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", minutes):
+            raise OperatorError(f"{variable('gemini_batch')} cannot be used: it is neither off nor after:MINUTES.")
+        seconds = float(minutes) * 60
+        if seconds + self.gemini_batch_hours * 3_600 > 0.75 * self.deadline_hours * 3_600:
+            raise OperatorError(
+                "Batches leave too little time before RESTANTE_DEADLINE_HOURS to call what they do not answer.",
+                "Lower RESTANTE_GEMINI_BATCH or RESTANTE_GEMINI_BATCH_HOURS.",
+            )
+        return seconds
+
     def provider_name(self) -> ProviderName:
         """The provider that answers the Gemini names (design, "Which model answers").
 
@@ -274,6 +320,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
             raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
     settings = Settings(**values)
     settings.allowance()
+    settings.gather_seconds()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 

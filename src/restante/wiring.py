@@ -9,18 +9,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from restante.config import ProviderName, Settings
+from restante.config import ProviderName, Settings, variable
 from restante.core.errors import OperatorError
+from restante.core.limits import GATHER_SPARE_SECONDS
+from restante.core.pacing import parse_quota
 from restante.flow.health import Watched
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
-from restante.providers.provider import Provider
+from restante.providers.provider import Batching, Provider
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
@@ -169,7 +171,7 @@ def _gemini_provider(settings: Settings, name: ProviderName, egress: Egress) -> 
 
             if not (settings.gemini_api_key or settings.gemini_api_key_file):
                 raise OperatorError("The gemini provider has no key.", "Set GEMINI_API_KEY or GEMINI_API_KEY_FILE.")
-            key = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file)
+            keys = api_key_source(settings.gemini_api_key, settings.gemini_api_key_file, several=True)
             redirects = Redirects(
                 settings.gemini_redirects,
                 AllowList(settings.webhook_allow),
@@ -177,13 +179,40 @@ def _gemini_provider(settings: Settings, name: ProviderName, egress: Egress) -> 
                 ca_bundle=settings.ca_bundle,
             )
             return GeminiProvider(
-                key,
+                keys,
                 settings.gemini_base_url,
                 egress=egress,
                 prices=load_prices(settings.prices),
                 resolve=redirects.resolve if settings.direct_urls else None,
                 close=redirects.close,
+                calls=_quota("gemini_rpm", settings.gemini_rpm),
+                tokens=_quota("gemini_tpm", settings.gemini_tpm),
             )
+
+
+def build_batches(providers: Sequence[Provider]) -> Batching | None:
+    """The batches of the provider that has some; None without one. Only Gemini has."""
+    gemini = next((provider for provider in providers if provider.name == "gemini"), None)
+    if gemini is None:
+        return None
+    from restante.providers.gemini import GeminiProvider
+    from restante.providers.gemini_batch import GeminiBatches
+
+    assert isinstance(gemini, GeminiProvider)
+    return GeminiBatches(gemini)
+
+
+def gather_for(settings: Settings) -> dict[str, float]:
+    """Seconds that a provider's tasks may wait for a batch before they are called directly, whoever gathers."""
+    seconds = settings.gather_seconds()
+    return {} if seconds is None else {"gemini": seconds + GATHER_SPARE_SECONDS}
+
+
+def _quota(field: str, text: str | None) -> Mapping[str, int]:
+    try:
+        return parse_quota(text)
+    except ValueError as error:
+        raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
 
 
 @contextlib.contextmanager

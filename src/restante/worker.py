@@ -13,9 +13,11 @@ from typing import Any
 from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
+from restante.flow.batch import Batcher, plan
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
@@ -24,7 +26,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_models, utc_now
+from restante.wiring import background, build_batches, build_models, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -34,7 +36,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        models, watched = build_models(settings).watched()
+        asked = build_models(settings)
+        models, watched = asked.watched()
         stack.push_async_callback(models.close)
         settler = Settler(db, utc_now)
         lease = Lease(
@@ -48,9 +51,10 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
+        pacer = Pacer(db, asked.providers, on_change=lambda: runner.wake(), concurrency=settings.concurrency)
         runner = Runner(
             db, lease, models.providers, settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
-            envelope=postback, on_owed=deliverer.wake,
+            envelope=postback, on_owed=deliverer.wake, pacer=pacer,
         )  # fmt: skip
 
         def abandon(token: int) -> None:
@@ -61,6 +65,9 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             runner.wake()
             deliverer.wake()
 
+        sending = build_batches(asked.providers)
+        await pacer.begin()
+        stack.enter_context(background(pacer.keep()))
         await lease.begin()
         stack.push_async_callback(lease.end)
         stack.enter_context(background(keep_days(db, utc_now)))
@@ -71,6 +78,13 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(_listen(db, runner.wake)))
         stack.push_async_callback(deliverer.drain, min(DELIVERY_DRAIN_SECONDS, settings.drain_seconds))
         stack.enter_context(background(deliverer.run()))
+        if sending is not None:
+            batcher = Batcher(
+                db, lease, sending, plan(settings.gather_seconds(), settings.gemini_batch_hours * 3_600),
+                projects=lambda: pacer.keys.projects(sending.name), render=answer_result, envelope=postback,
+                clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake,
+            )  # fmt: skip
+            stack.enter_context(background(batcher.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
         log.info(
             "the worker serves %s, %d calls at once",

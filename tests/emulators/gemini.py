@@ -25,8 +25,8 @@ tests/providers/test_gemini.py. What an answer is like is said in the last text 
     [[hang]]              no answer until the emulator is closed
 
 Redirects that citations name lead on from /grounding-api-redirect/TITLE/NUMBER of this server; those of a title that
-begins with "hang" or "gone" never answer or are not found. Tests also set `keys`, `rows` and `list_faults`, and read
-`requests` and `asked_redirects`.
+begins with "hang" or "gone" never answer or are not found. Tests also set `keys`, `rows`, `list_faults`, `latency` and
+`quotas` (tests/emulators/quota.py), and read `requests` and `asked_redirects`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from tests.emulators import grounding
+from tests.emulators.batches import Batches, is_upload
+from tests.emulators.quota import Quotas
 
 REQUESTS_KEPT: Final = 1_000
 
@@ -186,7 +188,10 @@ class GeminiEmulator:
     flying: int = 0  # those being answered, now and at the most
     most: int = 0
     no_head: bool = False  # redirects answer 405 to HEAD
+    quotas: Quotas | None = None
+    latency: float = 0.0  # seconds before each answer of generateContent
     hung: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))  # released by each [[hang]]
+    batches: Batches = field(init=False)  # tests/emulators/batches.py
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
 
@@ -194,12 +199,16 @@ class GeminiEmulator:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def __post_init__(self) -> None:
+        self.batches = Batches(self._in_batch, lambda: self.url)
+
     async def __aenter__(self) -> GeminiEmulator:
         app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[self._guard])
         for version in ("v1", "v1beta"):
             app.router.add_get(f"/{version}/models", self._list)
             app.router.add_get(f"/{version}/models/{{model}}", self._get)
             app.router.add_post(f"/{version}/models/{{model}}:generateContent", self._generate)
+        self.batches.add_to(app)
         app.router.add_get("/emulator", self._flight)
         app.router.add_route("*", f"{grounding.REDIRECTS}{{rest:.*}}", self._redirect)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
@@ -221,13 +230,16 @@ class GeminiEmulator:
             redirect: web.StreamResponse = await handler(request)
             return redirect
         body: Any = None
-        if request.can_read_body:
+        if request.can_read_body and not is_upload(request):
             try:
                 body = json.loads(await request.read())
             except ValueError:
                 return Fault(400, "Invalid JSON payload received.").response()
         self.requests.append(Recorded(request.method, request.path_qs, dict(request.headers), body))
         request[_BODY] = camel(body)
+        if is_upload(request):  # its address is its key
+            uploaded: web.StreamResponse = await handler(request)
+            return uploaded
         key = request.headers.get("x-goog-api-key") or request.query.get("key")
         if not key:
             message = "Method doesn't allow unregistered callers (callers without established identity)."
@@ -274,6 +286,16 @@ class GeminiEmulator:
         asked = request[_BODY]
         if problem := objection(asked) or grounding.objection(model, asked):
             return Fault(400, problem).response()
+        if self.quotas is not None:
+            tokens = sum(
+                len(part.get("text", "")) // 4 + 1 for content in asked["contents"] for part in content["parts"]
+            )
+            key = request.headers.get("x-goog-api-key") or request.query.get("key", "")
+            if (refused := self.quotas.judge(key, model, tokens)) is not None:
+                status, words, details = refused
+                return Fault(status, words, details=details).response()
+        if self.latency:
+            await asyncio.sleep(self.latency)
         said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
         if "hang" in said:
             self.hung.release()
@@ -294,6 +316,18 @@ class GeminiEmulator:
         if "cut" in said:
             return await _cut(request, body)
         return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+    def _in_batch(self, model: str, body: Json) -> Json:
+        """One call of a batch: its response or its error."""
+        asked = camel(body)
+        said = dict(_DIRECTIVE.findall(asked["contents"][-1]["parts"][-1]["text"]))
+        if "lost" in said:
+            return {"lost": True}
+        if problem := objection(asked) or grounding.objection(model, asked):
+            return {"error": {"code": 3, "message": problem}}
+        if "status" in said:
+            return {"error": {"code": int(said["status"]), "message": "It failed."}}
+        return {"response": reply(model, asked, said, self.url)}
 
     async def _redirect(self, request: web.Request) -> web.StreamResponse:
         """Google's redirects of citations: no key, a Location."""

@@ -14,6 +14,7 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.collect import Collector
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
@@ -48,10 +49,11 @@ class Shop:
         self.acceptor = Acceptor(db, Waker(db), self.clock)
         self.collector = Collector(db, self.clock)
         self.settler = Settler(db, self.clock)
+        self.provider = "scripted"  # of the model that is posted for
 
     async def post(self, *prompts: str, tag: str | None = None) -> list[str]:
         """Accept a task for each prompt; the ids."""
-        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
+        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider=self.provider)
         judged = [
             Judged(model, tag, b'{"user_prompt":"%b","model_name":"gemini-2.5-flash"}' % prompt.encode())
             for prompt in prompts
@@ -75,12 +77,14 @@ class Shop:
         """The account as it is now."""
         return await accounts.find(self.db, "shop")
 
-    def runner(self, lease: Lease, provider: Provider | None = None, concurrency: int = 100) -> Runner:
+    def runner(
+        self, lease: Lease, provider: Provider | None = None, concurrency: int = 100, pacer: Pacer | None = None
+    ) -> Runner:
         """A worker's runner over the scripted provider, or another one."""
         provider = provider or ScriptedProvider(scripted_models())
         return Runner(
             self.db, lease, [provider], self.settler, answer_result, concurrency=concurrency, clock=self.clock,
-            envelope=postback,
+            envelope=postback, pacer=pacer,
         )  # fmt: skip
 
 

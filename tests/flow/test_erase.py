@@ -24,7 +24,7 @@ from tests.flow.test_run import Odd
 from tests.flow.test_settle import success
 from tests.support import differences, open_account
 
-TEXTS = ["task_request", "answer", "ready", "delivery", "attempt", "idempotency", "fingerprint", "queue"]
+TEXTS = ["task_request", "answer", "answer_raw", "ready", "delivery", "attempt", "idempotency", "fingerprint", "queue"]
 
 
 async def kept(db: Database) -> dict[str, int]:
@@ -39,7 +39,9 @@ async def used(shop: Shop, db: Database, token: int) -> list[str]:
     done, running = await shop.post("a", "b", tag="secret")
     assert len(await shop.claim(token)) == 2
     owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/secret", None),)
-    assert await shop.settler.settle(msgspec.structs.replace(success(token, done), owed=owed))
+    assert await shop.settler.settle(
+        msgspec.structs.replace(success(token, done), owed=owed, raw=b"the prompt, echoed")
+    )
     await db._on.execute(
         "insert into attempt (delivery_id, made_at, milliseconds, reply, error)"
         " select id, now(), 1, 'secret', 'refused' from delivery"

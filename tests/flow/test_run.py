@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 
 from restante.core.answer import Answer, Failure
-from restante.core.limits import LOST_LEASES_MAX, RETRY_SECONDS, TRANSIENT_TRIES_MAX
+from restante.core.limits import COSTLY_TRIES_MAX, LOST_LEASES_MAX, RETRY_SECONDS
 from restante.core.money import Nano, parse_usd
 from restante.core.task import Model
 from restante.flow.accept import Judged
 from restante.flow.lease import Lease, reap
+from restante.flow.pacing import Pacer
 from restante.flow.run import Runner, retry_delay
 from restante.providers.provider import Call, Provider
 from restante.store import queue
@@ -53,10 +54,12 @@ class Odd:
 
 
 @contextlib.asynccontextmanager
-async def working(shop: Shop, provider: Provider | None = None, seconds: float = 60.0) -> AsyncIterator[Runner]:
+async def working(
+    shop: Shop, provider: Provider | None = None, seconds: float = 60.0, pacer: Pacer | None = None
+) -> AsyncIterator[Runner]:
     """A worker that runs for the block and then drains."""
     lease = Lease(shop.db, "a worker", seconds, on_lost=lambda token: runner.abandon(token))
-    runner = shop.runner(lease, provider)
+    runner = shop.runner(lease, provider, pacer=pacer)
     await lease.begin()
     claiming = asyncio.create_task(runner.run())
     try:
@@ -125,20 +128,41 @@ async def test_a_parked_task_runs_when_its_time_has_come(shop: Shop, db: Databas
     assert not await differences(db)
 
 
-async def test_transient_failures_are_bounded(shop: Shop, db: Database) -> None:
+async def try_again(shop: Shop, provider: Odd, runner: Runner, times: int) -> None:
+    """Let the task of the shop be tried so many times, its pauses over at once."""
+    for _ in range(times):
+        provider.asked.clear()
+        await make_due(shop.db)
+        await queue.promote(shop.db)
+        runner.wake()
+        await provider.asked.wait()
+        await until(lambda: runner.in_flight == 0)
+
+
+async def test_what_the_provider_puts_off_never_fails_a_task(shop: Shop, db: Database) -> None:
+    """Contract §12.14: only the deadline ends it (test_end)."""
     [task_id] = await shop.post("hi")
-    provider = Odd(*[Failure(reason="overloaded", transient=True)] * TRANSIENT_TRIES_MAX)
+    times = 3 * COSTLY_TRIES_MAX
+    provider = Odd(*[Failure(reason="overloaded", transient=True)] * times)
     async with working(shop, provider) as runner:
-        for _ in range(TRANSIENT_TRIES_MAX):
-            provider.asked.clear()
-            await make_due(db)
-            await queue.promote(db)
-            runner.wake()
-            await provider.asked.wait()
-            await until(lambda: runner.in_flight == 0)
-        assert await finished(shop, task_id) == (50301, "3rd Party API Service Unavailable (overloaded).")
-    assert len(provider.calls) == TRANSIENT_TRIES_MAX
+        await try_again(shop, provider, runner, times)
+        assert (await shop.collector.task_get(shop.id, task_id)).code == 40602
+    row = await db._on.fetchrow("select tries, wasted from queue where id = $1", task_id)
+    assert tuple(row) == (times, 0)
+    assert not await differences(db)
+
+
+@pytest.mark.parametrize("cause", [Failure(reason="malformed reply", transient=True, costly=True), RuntimeError("bug")])
+async def test_what_costs_each_time_is_bounded(shop: Shop, db: Database, cause: Failure | Exception) -> None:
+    [task_id] = await shop.post("hi")
+    provider = Odd(*[cause] * COSTLY_TRIES_MAX)
+    async with working(shop, provider) as runner:
+        await try_again(shop, provider, runner, COSTLY_TRIES_MAX)
+        reason = cause.reason if isinstance(cause, Failure) else "internal error"
+        assert await finished(shop, task_id) == (50301, f"3rd Party API Service Unavailable ({reason}).")
+    assert len(provider.calls) == COSTLY_TRIES_MAX
     assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
 
 
 async def test_a_bug_in_a_provider_parks_the_task(shop: Shop, db: Database, caplog: pytest.LogCaptureFixture) -> None:
@@ -216,7 +240,7 @@ def test_retries_wait_longer_each_time_and_are_spread(tries: int, planned: float
 async def test_a_task_waits_for_a_good_key_however_often_it_looks(shop: Shop, db: Database) -> None:
     """Contract §12.26: a rejected key is the operator's to mend."""
     [task_id] = await shop.post("hi")
-    looks = TRANSIENT_TRIES_MAX + 2
+    looks = COSTLY_TRIES_MAX + 2
     provider = Odd(*[Failure(reason="API key rejected", transient=True, waits=True)] * looks)
     async with working(shop, provider) as runner:
         for _ in range(looks):

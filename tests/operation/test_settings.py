@@ -33,11 +33,19 @@ def test_empty_variables_count_as_not_set() -> None:
         ("SPEND_PER_DAY", "much"),
         ("SPEND_PER_DAY", "-1"),
         ("PROVIDER_SPEND_PER_DAY", "0.0000000001"),
+        ("GEMINI_BATCH", "after:"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(OperatorError, match=f"RESTANTE_{name}"):
         load({f"RESTANTE_{name}": value})
+
+
+def test_batches_leave_time_for_direct_calls() -> None:
+    assert load({}).gather_seconds() is None
+    assert load({"RESTANTE_GEMINI_BATCH": "after:1.5"}).gather_seconds() == 90
+    with pytest.raises(OperatorError, match="too little time"):
+        load({"RESTANTE_GEMINI_BATCH": "after:10", "RESTANTE_DEADLINE_HOURS": "30"})
 
 
 @pytest.mark.parametrize(

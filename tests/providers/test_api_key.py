@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from restante.core.errors import OperatorError
-from restante.core.limits import API_KEY_CHARS, API_KEY_UNSETTLED_SECONDS
-from restante.providers.api_key import api_key_source
+from restante.core.limits import API_KEY_CHARS, API_KEY_UNSETTLED_SECONDS, KEYS_MAX
+from restante.providers.api_key import api_key_source, project_of, split_keys
 
 SECRET = "AIzaSyD-secret-0123"
 
@@ -135,3 +135,23 @@ def test_what_is_no_key(wrong: str, file: Path) -> None:
 
 def test_the_source_does_not_show_its_key(file: Path) -> None:
     assert SECRET not in repr(api_key_source(SECRET, None)) + repr(api_key_source(None, file))
+
+
+def test_several_keys(file: Path) -> None:
+    file.write_text("\nfirst\nsecond, third\nfirst\n")
+    assert split_keys(api_key_source(None, file, several=True)()) == ("first", "second", "third")
+    assert split_keys(api_key_source("first,second third", None, several=True)()) == ("first", "second", "third")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["good schlüssel", ",", "k " + "x" * (API_KEY_CHARS + 1), " ".join(map(str, range(KEYS_MAX + 1)))]
+)
+def test_what_are_no_keys(wrong: str) -> None:
+    with pytest.raises(OperatorError) as raised:
+        api_key_source(wrong, None, several=True)
+    assert wrong[:9] not in str(raised.value) or wrong == ","
+
+
+def test_a_project_is_named_without_its_key() -> None:
+    assert project_of(SECRET) == project_of(SECRET) != project_of(SECRET[::-1])
+    assert len(project_of(SECRET)) == 12 and project_of(SECRET).isalnum()

@@ -547,7 +547,9 @@ async def test_half_a_character_at_the_cut_is_dropped(tmp_path: Path) -> None:
 async def test_an_empty_answer_is_a_failure(tmp_path: Path, content: str | None) -> None:
     async with engine_on(tmp_path) as engine, provider_on(tmp_path) as provider:
         engine.reply = engine.say(content)
-        assert await fail(provider) == Failure(reason="the embedded model gave an empty answer", transient=True)
+        assert await fail(provider) == Failure(
+            reason="the embedded model gave an empty answer", transient=True, costly=True
+        )
         assert engine.asked == 1
 
 
@@ -571,7 +573,7 @@ async def test_an_unreadable_answer_is_a_failure(tmp_path: Path) -> None:
 async def test_a_server_that_takes_the_key_only_at_times_is_asked_twice_and_no_more(tmp_path: Path) -> None:
     async with engine_on(tmp_path) as engine, provider_on(tmp_path) as provider:
         engine.reply = engine.say("no", status=401)
-        assert await fail(provider) == Failure(reason="the embedded model crashed", transient=True)
+        assert await fail(provider) == Failure(reason="the embedded model crashed", transient=True, costly=True)
         assert engine.asked == 2
 
 

@@ -14,23 +14,28 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from restante.core.answer import Answer, Failure, Item, Section
 from restante.core.errors import OperatorError
 from restante.core.limits import RETRY_AFTER_MAX
 from restante.core.money import nano
+from restante.core.pacing import Quota
 from restante.core.task import Message, Prompt
 from restante.providers import gemini as gemini_module
 from restante.providers import gemini_price
 from restante.providers.gemini import GeminiProvider
+from restante.providers.gemini_faults import fault_of, seconds_to_pacific_midnight
 from restante.providers.gemini_price import tables_checked
-from restante.providers.gemini_wire import fault_of
 from restante.providers.provider import Call, Provider
 from tests.emulators.gemini import GeminiEmulator
+from tests.emulators.quota import Quotas
 
 REJECTED = Failure(reason="API key rejected", transient=True, waits=True)
-EMPTY = Failure(reason="empty answer", transient=True)
-MALFORMED = Failure(reason="malformed reply", transient=True)
+EMPTY = Failure(reason="empty answer", transient=True, costly=True)
+MALFORMED = Failure(reason="malformed reply", transient=True, costly=True)
+OVERLOADED = Failure(reason="overloaded", transient=True, strain="overloaded")
+EXHAUSTED = Failure(reason="rate_limit_exceeded", transient=True, strain="quota", quota=Quota(10))
 REASONING = Item("reasoning", (Section("hm"),))
 
 
@@ -166,18 +171,18 @@ async def test_text_counts_whatever_ended_it(gemini: GeminiProvider, finish: str
         ("[[status=408]]", Failure(reason="timeout", transient=True)),
         ("[[status=500]]", Failure(reason="provider error", transient=True)),
         ("[[status=502]]", Failure(reason="provider error", transient=True)),
-        ("[[status=503]]", Failure(reason="overloaded", transient=True)),
-        ("[[status=503]] [[after=7]]", Failure(reason="overloaded", transient=True, retry_after=7)),
+        ("[[status=503]]", OVERLOADED),
+        ("[[status=503]] [[after=7]]", replace(OVERLOADED, retry_after=7)),
         ("[[status=504]]", Failure(reason="timeout", transient=True)),
-        ("[[status=429]]", Failure(reason="rate_limit_exceeded", transient=True)),
-        ("[[status=429]] [[retry=2s]]", Failure(reason="rate_limit_exceeded", transient=True, retry_after=2)),
+        ("[[status=429]]", EXHAUSTED),
+        ("[[status=429]] [[retry=2s]]", replace(EXHAUSTED, retry_after=2)),
         (
             "[[status=429]] [[retry=2.5s]] [[after=1]]",
-            Failure(reason="rate_limit_exceeded", transient=True, retry_after=2.5),
+            replace(EXHAUSTED, retry_after=2.5),
         ),
         (
             "[[status=429]] [[retry=2s]] [[after=30]]",
-            Failure(reason="rate_limit_exceeded", transient=True, retry_after=30),
+            replace(EXHAUSTED, retry_after=30),
         ),
     ],
 )
@@ -269,7 +274,7 @@ def test_a_strange_retry_info_is_passed_over(delay: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"error": 7}', b'{"error": {"details": [7]}}', b"\xff"])
 def test_the_status_counts_when_the_body_says_nothing(body: bytes) -> None:
-    assert fault_of(429, "", body, NOW).failure == Failure(reason="rate_limit_exceeded", transient=True)
+    assert fault_of(429, "", body, NOW).failure == replace(EXHAUSTED, quota=Quota())
 
 
 def test_no_billing_is_the_operators_to_mend_like_a_bad_key() -> None:
@@ -290,9 +295,8 @@ async def test_a_rejected_key_and_a_better_one(emulator: GeminiEmulator, caplog:
         await answer(gemini, "q")
         await answer(gemini, "q")
     await gemini.close()
-    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]  # once each, not at every call
-    assert "API key not valid" in caplog.text
-    assert "takes the API key again" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not at every call
+    assert "API key not valid" in caplog.text and "bad-key" not in caplog.text
 
 
 async def test_no_key_to_send(emulator: GeminiEmulator) -> None:
@@ -332,6 +336,81 @@ async def test_google_quoting_the_key_does_not_reach_the_log(caplog: pytest.LogC
     gemini = GeminiProvider(lambda: "hunter2hunter2")
     gemini._note_fault(fault_of(403, "", body, NOW), "hunter2hunter2")
     assert "'api_key:(key)' has been suspended; key (key)." in caplog.text
+
+
+async def test_several_keys_are_several_projects(emulator: GeminiEmulator) -> None:
+    keys = "one, two\n three ,one"
+    gemini = GeminiProvider(lambda: keys, emulator.url)
+    one, two, three = gemini.projects()
+    assert not {"one", "two", "three"} & {one, two, three}
+    for project in (two, "", three):
+        assert isinstance(await gemini.generate(replace(call("q"), project=project)), Answer)
+    assert [sent.headers["x-goog-api-key"] for sent in emulator.requests] == ["two", "one", "three"]
+    keys = "two"
+    withdrawn = await gemini.generate(replace(call("q"), project=three))
+    assert isinstance(withdrawn, Failure) and withdrawn.strain == "quota" and len(emulator.requests) == 3
+    await gemini.close()
+
+
+async def test_the_models_are_asked_with_a_key_that_is_taken(emulator: GeminiEmulator) -> None:
+    gemini = GeminiProvider(lambda: "bad-key good-key", emulator.url)
+    bad, good = gemini.projects()
+    assert await gemini.probe(bad) == REJECTED
+    assert await gemini.probe(good) is None
+    assert await gemini.models()
+    await gemini.close()
+
+
+# --- quotas ---------------------------------------------------------------------------------------------
+
+
+async def test_the_emulators_quotas_are_understood(gemini: GeminiProvider, emulator: GeminiEmulator) -> None:
+    emulator.quotas = Quotas(
+        per_minute={"*": 1}, per_day={"gemini-2.5-pro": 1}, tokens_per_minute={"gemini-3.7-flash": 1}
+    )
+    await answer(gemini, "q")
+    refused = await gemini.generate(call("q"))
+    assert isinstance(refused, Failure) and refused.retry_after
+    assert 59 < refused.retry_after <= 60
+    assert (refused.reason, refused.strain, refused.quota) == ("rate_limit_exceeded", "quota", Quota(calls=1))
+    tokens = await gemini.generate(call("a long question", model="gemini-3.7-flash"))
+    assert isinstance(tokens, Failure) and tokens.quota == Quota(tokens=1)
+    await answer(gemini, "q", model="gemini-2.5-pro")
+    day = await gemini.generate(call("q", model="gemini-2.5-pro"))
+    assert isinstance(day, Failure) and day.strain == "quota" and day.quota == Quota() and day.retry_after
+    assert abs(day.retry_after - seconds_to_pacific_midnight(datetime.now(UTC))) < 5
+
+
+def violation(quota_id: str, value: object = "10", metric: str = "generate_content_requests") -> bytes:
+    named = {"quotaMetric": f"generativelanguage.googleapis.com/{metric}", "quotaId": quota_id, "quotaValue": value}
+    details = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [named]}]
+    return msgspec.json.encode({"error": {"code": 429, "details": details}})
+
+
+def test_a_quota_of_searches_puts_off_only_those_that_search() -> None:
+    fault = fault_of(429, "", violation("SearchGroundingRequestsPerDayPerProject"), NOW).failure
+    assert (fault.transient, fault.strain, fault.quota) == (True, None, Quota())
+    assert fault.retry_after == seconds_to_pacific_midnight(NOW)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "", "99999999999", 0, 10.5, None])
+def test_a_strange_quota_is_not_learned(value: object) -> None:
+    fault = fault_of(429, "", violation("GenerateRequestsPerMinutePerProjectPerModel", value), NOW).failure
+    assert (fault.strain, fault.quota) == ("quota", Quota())
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [
+        ("2026-11-22T04:00+00:00", 4),  # winter: UTC-8
+        ("2026-07-01T06:30+00:00", 0.5),  # summer: UTC-7
+        ("2026-07-01T07:00+00:00", 24),
+        ("2026-03-08T08:00+00:00", 23),  # the day that summer time begins
+        ("2026-11-01T07:00+00:00", 25),  # the day that it ends
+    ],
+)
+def test_googles_day_ends_at_midnight_in_california(now: str, hours: float) -> None:
+    assert seconds_to_pacific_midnight(datetime.fromisoformat(now)) == hours * 3_600
 
 
 # --- money ----------------------------------------------------------------------------------------------

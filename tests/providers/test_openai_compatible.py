@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
@@ -122,7 +122,7 @@ def answered(body: dict[str, Any]) -> Answer | Failure:
 
 
 def test_odd_replies() -> None:
-    later = Failure(reason="empty answer", transient=True)
+    later = Failure(reason="empty answer", transient=True, costly=True)
     assert answered(completion(None)) == later
     assert answered(completion(" \n")) == later
     assert answered(completion() | {"choices": []}) == later
@@ -141,6 +141,7 @@ def test_odd_replies() -> None:
     assert most.reasoning_tokens == 2
 
 
+STRAINS: dict[int, Literal["overloaded", "quota"]] = {429: "quota", 503: "overloaded", 529: "overloaded"}
 REJECTED = Failure(reason="API key rejected", transient=True, waits=True)
 CONTEXT = {"type": "exceed_context_size_error", "n_prompt_tokens": 9_001, "n_ctx": 8_192, "message": "too long"}
 
@@ -174,7 +175,8 @@ async def test_errors_are_values(
     if isinstance(failure, str):
         failure = Failure(reason=failure)
     elif isinstance(failure, tuple):
-        failure = Failure(reason=failure[0], transient=True, retry_after=failure[1])
+        strain = STRAINS.get(status)
+        failure = Failure(reason=failure[0], transient=True, retry_after=failure[1], strain=strain)
     async with provider_of(emulator) as provider:
         assert await provider.generate(call()) == failure
     assert len(emulator.heard) == 1, "one attempt, no redirect followed"
@@ -187,7 +189,7 @@ async def test_replies_that_are_none(emulator: OpenAIEmulator) -> None:
     emulator.script += [reply(b'{"choices": ['), reply(b"\xff"), endless]
     async with provider_of(emulator) as provider:
         for reason, transient in (("unreadable answer", True), ("unreadable answer", True), ("reply too long", False)):
-            assert await provider.generate(call()) == Failure(reason=reason, transient=transient)
+            assert await provider.generate(call()) == Failure(reason=reason, transient=transient, costly=transient)
 
 
 async def test_a_server_that_hangs_or_is_away(emulator: OpenAIEmulator) -> None:

@@ -123,8 +123,9 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints", "accept",
     "erase_day",
-    "waiting_deliveries", "claim_deliveries", "record_attempts",
+    "waiting_deliveries", "claim_deliveries", "record_attempts", "reserve", "correct_pace", "give_back", "park",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
+    "gatherable", "gather", "take_batch", "batch_tasks", "lease_batched", "leave_batch", "note_saved",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
 ]  # fmt: skip
 
@@ -148,6 +149,13 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, list(range(1_000)), [now] * 1_000, [1] * 1_000, [500] * 1_000, [b""] * 1_000, ["HTTP 500"] * 1_000),
             *([5.0] * 1_000, now, [0] * 1_000),
         ),
+        "gatherable": (["gemini"], 60.0, 1_000, 90),
+        "gather": (1, 1_000, "name", "gemini", "a", "m", 60.0, 60.0, 1),
+        "take_batch": (1, ["gemini"]),
+        "batch_tasks": (1, ids[0], ids, 1_000),
+        "lease_batched": (1, 1, ids),
+        "leave_batch": (1, ids),
+        "note_saved": (now.date(), ids, [1] * 1_000),
         "resendable": (now.date(), 1, ids[:100]),
         "resend": (1, ids[:100], [b""] * 100),
         "sweep_deliveries": (0, now, 5_000),
@@ -157,7 +165,10 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612),
             *([30] * 1_000, [1] * 1_000, ["m"] * 1_000, ["p"] * 1_000, 0),
         ),
-        "accept": (*(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000, 1, 613, 1, 0),),
+        "accept": (
+            *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000),
+            *(1, 613, 1, 0, [None] * 1_000),
+        ),
         "erase_day": (now.date(), 1),
         "count_fingerprints": ([1] * 1_000, [b""] * 1_000, now, now),
         "take_rate": (1, "live", 2_000, 40, None),
@@ -168,6 +179,10 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "spent_between": (now.date(), ids[0], ids[-1]),
         "oldest_ready": ("scripted", 1_000),
         "oldest_delivery": (1_000, 20),
+        "reserve": ("gemini", "m", 100, ["a"] * 100, [5] * 100, [0.1] * 100, [None] * 100, 0.5, [0.0] * 100),
+        "correct_pace": ("gemini", "a", "m", -1.0, 0.0),
+        "give_back": (1, ids[0]),
+        "park": (1, ids[0], 1.0, 1, 0),
     }
     assert not await scanned(dsn, name, *args[name])
 

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from restante.cli.common import print_json, print_table, with_database
+from restante.core.errors import OperatorError
 from restante.core.money import show_usd
+from restante.core.task import parse_id
 from restante.flow import accounts
 from restante.store import ledger as stored
 from restante.store.database import Database
-from restante.store.ledger import Totals, Transfer
+from restante.store.ledger import Receipt, Totals, Transfer
+from restante.wiring import utc_now
 
 app = typer.Typer(help="The ledger: statements and the audit.", no_args_is_help=True)
 
@@ -66,3 +69,30 @@ def audit(json: Json = False) -> None:
         print(f"{len(differences)} differences" if differences else "no difference: the ledger adds up")
     if differences or totals.difference:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: restante ledger receipt operator 11201415-0001-0613-0000-5d0c1be9a7f3")
+def receipt(login: str, task_id: str, json: Json = False) -> None:
+    """What one task cost its account: held, charged, returned, and what its batch saved, if it was in one."""
+    parts = parse_id(task_id)
+
+    async def work(db: Database) -> Receipt | None:
+        account = await accounts.find(db, login)
+        day = None if parts is None else parts.posted_on(utc_now().date())
+        return None if day is None else await stored.receipt(db, account.id, day, task_id.lower())
+
+    found = with_database(work)
+    if found is None:
+        raise OperatorError(f"The account {login} has no such task.")
+    if json:
+        print_json(found)
+        return
+    amounts = {
+        "held": found.held,
+        "charged": found.charged,
+        "returned": found.refunded,
+        "batch saved": found.batch_saved,
+    }
+    print_table(
+        ("", "US dollars"), [(k, "-" if v is None else show_usd(v)) for k, v in amounts.items()], right=("US dollars",)
+    )

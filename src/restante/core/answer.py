@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from restante.core.money import Nano
+from restante.core.pacing import Quota
 
 
 class Annotation(msgspec.Struct, frozen=True):
@@ -66,10 +67,16 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     `reason` is shown to the client in brackets (50301): a short phrase, no secrets, no URLs.
     `transient` says that the same call may succeed later; then it is tried again, not before
     `retry_after` seconds where the provider named a time. `waits`: the task is not at fault and waits for
-    the operator, however often it is tried (a rejected key, contract §12.26).
+    the operator, however often it is tried (a rejected key, contract §12.26). `costly`: the call may have been paid
+    for, or broke us, so it is not tried again for ever as other transient ones are.
+    `strain` says that the provider has too much to do: "overloaded" asks for fewer calls at once; "quota" puts off
+    every call of this project and model for `retry_after` (by itself not at all), `quota` being what it named.
     """
 
     reason: str
     transient: bool = False
     retry_after: float | None = None
     waits: bool = False
+    costly: bool = False
+    strain: Literal["overloaded", "quota"] | None = None
+    quota: Quota = Quota()

@@ -73,8 +73,10 @@ CALL_SECONDS: Final = 600.0  # one provider call of a queued task; the slowest d
 LEASE_SECONDS: Final = 60.0  # a silent worker's tasks go to another after this
 HEARTBEATS_PER_LEASE: Final = 4  # three may be lost before the lease is
 LOST_LEASES_MAX: Final = 5  # more than this: the task kills its workers; it fails (design, Data 5)
-TRANSIENT_TRIES_MAX: Final = 6  # calls answered "try later" before the task fails
-RETRY_SECONDS: Final = (2.0, 8.0, 30.0, 120.0, 300.0)  # between those calls, ±20 % jitter
+# Between calls that the provider put off, ±20 % jitter. They go on until the deadline ends the task: an outage is over
+# for each task a quarter of an hour later at the most.
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 12.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+COSTLY_TRIES_MAX: Final = 6  # calls that were paid for and gave nothing (or broke us) before the task fails
 WORKER_CONCURRENCY: Final = 500  # calls in flight in one worker process; each is a coroutine and a socket
 CLAIM_BATCH: Final = 200  # tasks a claim takes at once: a group settle of the same size costs ~8 ms (measured)
 GROUP_MAX: Final = 1_000  # members of one group commit (design, Data 3)
@@ -128,6 +130,7 @@ DELIVERIES_SWEPT_BATCH: Final = 5_000  # looked at, and at the most deleted, in 
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
+READY_DATABASE_SECONDS: Final = 2.0  # /readyz waits this long for the database; probes give up after a few
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
 CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included
 
@@ -196,7 +199,54 @@ WORKER_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die 
 WORKER_KILL_SECONDS: Final = 5.0  # beyond the drain
 RELISTEN_SECONDS: Final = 1.0  # between tries to listen for notifications; polling goes on meanwhile
 SETTLE_RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)  # between tries to store an answer while the database is away
-KEY_WAIT_SECONDS: Final = 60.0  # a task whose provider key was rejected looks again this often (contract §12.26)
+
+# --- pacing (contract §12.26; notes providers, 6) --------------------------------------------------------
+QUOTA_MAX: Final = 1_000_000_000  # a minute, of a setting or of a provider's word; fits 32 bits
+QUOTA_USED: Final = 0.94  # of a quota: the rest is room for calls that reach the provider later than they were booked
+PACE_AHEAD_SECONDS: Final = 0.5  # that workers book ahead: more than claiming takes, and than a worker stalls
+PACE_LATE_SECONDS: Final = 0.1  # behind its moment, a call is counted anew; QUOTA_USED leaves 3.6 of a minute
+PACE_LOOK_SECONDS: Final = 0.1  # ±50 %, between looks at a bucket that gave less than was wanted
+PACING_LOOK_SECONDS: Final = 1.0  # between looks at what other processes learned of buckets and keys
+# A live call waits so long for its turn, then it is refused. It may book further ahead than workers do, so that it is
+# not they who have every turn.
+LIVE_PERMIT_SECONDS: Final = 1.0
+LEARNED_SECONDS: Final = 86_400.0  # a quota that the provider named is believed: tiers change, and nobody says so
+BUCKET_FORGOTTEN_SECONDS: Final = 7 * 86_400.0  # after its last pause
+TOKENS_ESTIMATED: Final = 1_000  # input of a call, before any was seen; then a running mean of what was seen
+TOKENS_MEAN_SHARE: Final = 0.05  # that a call has in this mean
+WINDOW_FLOOR: Final = 1.0  # calls in flight of a bucket that refuses everything
+WINDOW_STEP: Final = 0.05  # of the full window, added for each round of answers: a minute from nothing at 3 s a call
+UNNAMED_PAUSE_SECONDS: Final = 1.0  # of a bucket that refuses its only call and names no time
+PUT_BACK_MAX: Final = 5  # times that a task keeps its turn although a quota was used up; then it is parked
+PUT_BACK_REMEMBERED: Final = 10_000  # tasks of a process that this is counted for
+KEY_WAIT_SECONDS: Final = 60.0  # between looks whether a rejected key is good again (contract §12.26)
+KEY_PROBE_SECONDS: Final = 10.0  # for such a look, an unpaid list of one model
+KEYS_MAX: Final = 100  # API keys of one provider
+API_KEYS_BYTES: Final = 65_536  # of the file that holds them
+
+# --- batches (Gemini's Batch API: notes providers, 2) -----------------------------------------------------
+BATCH_TASKS: Final = 2_000  # of a full batch: 100 batches of a project may be open, and a worker reads them in pages
+BATCH_BYTES: Final = 64 * 1024 * 1024  # of its calls, held in memory while they are uploaded; Google takes 2 GB
+BATCH_INLINE_TASKS: Final = 100  # more are uploaded: answers to inline calls come in one reply of GEMINI_REPLY_BYTES
+BATCH_INLINE_BYTES: Final = 16 * 1024 * 1024  # Google takes 20 MB
+BATCH_RESULT_BYTES: Final = 2**31  # of a file of results, kept on disk; its lines are bounded by GEMINI_REPLY_BYTES
+BATCH_PAGE: Final = 200  # tasks read, answers settled at a time
+BATCHES_OPEN: Final = 90  # Google allows 100 at once; tasks beyond are called directly
+BATCH_LOOK_SECONDS: Final = 2.0  # between looks at the database for what is due
+BATCH_POLL_SECONDS: Final = (30.0, 30.0, 60.0, 60.0, 120.0, 300.0)  # between looks at a running batch; the last goes on
+BATCH_HOURS: Final = 26.0  # Google's target is 24 h; then it is cancelled
+BATCH_SPARE_SECONDS: Final = 900.0  # from cancelling until what is not answered is called directly whatever it says
+GATHER_SPARE_SECONDS: Final = 120.0  # beyond the time to gather: then nobody gathers, and tasks are called directly
+BATCH_CREATE_SECONDS: Final = 60.0  # for Google's answer to a batch's making
+BATCH_UPLOAD_SECONDS: Final = 600.0  # 64 MiB at 1 Mbit/s
+BATCH_DOWNLOAD_SECONDS: Final = 1_800.0
+BATCH_CALL_SECONDS: Final = 30.0  # for the other questions
+# After a making whose end nobody saw: by then it is in Google's list, or was never made. Twice the call's own time.
+BATCH_DOUBT_SECONDS: Final = 2 * BATCH_CREATE_SECONDS
+BATCH_MAKING_SECONDS: Final = 3_600.0  # that Google may refuse to make one; then its tasks are called directly
+BATCH_LIST_PAGES: Final = 20  # of 100 batches each, newest first, in which ours is looked for
+BATCH_KEPT_DAYS: Final = 90  # that a batch is remembered after its end
+BATCH_DIRECT_URL_SECONDS: Final = 10.0  # to ask where the citations of one answer lead
 
 # --- the embedded PostgreSQL (notes embedded, A) ---------------------------------------------------------
 POSTGRES_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107, macOS 103

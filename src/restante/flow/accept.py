@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -61,9 +61,19 @@ class Waker:
 
 class Acceptor:
     """Takes tasks in. Their lane is that of the model's provider; its project, a quota bucket, is left open.
-    `cap_of_all`: what all accounts together may spend a day, in nano-dollars; 0: without limit."""
+    `cap_of_all`: what all accounts together may spend a day, in nano-dollars; 0: without limit. `gather`: the seconds
+    for which a provider's tasks may wait for a batch before they are called directly; those of others are called at
+    once."""
 
-    def __init__(self, db: Database, waker: Waker, clock: Callable[[], datetime], cap_of_all: int = 0) -> None:
+    def __init__(
+        self,
+        db: Database,
+        waker: Waker,
+        clock: Callable[[], datetime],
+        cap_of_all: int = 0,
+        gather: Mapping[str, float] | None = None,
+    ) -> None:
+        self._gather = gather or {}
         self._db = db
         self._waker = waker
         self._clock = clock
@@ -88,7 +98,7 @@ class Acceptor:
             now = self._clock()
             ids = [mint_id(now, account_id, Function.TASK_POST, secrets.randbits(48)) for _ in judged]
             orders = [
-                Order(task_id, lane, STANDARD_HOLD, one.tag, one.request)
+                Order(task_id, lane, STANDARD_HOLD, one.tag, one.request, self._gather.get(one.model.provider))
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)
             ]
             try:

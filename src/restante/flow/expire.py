@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from restante.core.limits import (
+    BUCKET_FORGOTTEN_SECONDS,
     HEARTBEATS_PER_LEASE,
     HOUSEKEEPING_SECONDS,
     PROMOTE_SECONDS,
@@ -17,7 +18,7 @@ from restante.core.limits import (
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import deliveries, queue, rates, spending, tasks, usage
+from restante.store import deliveries, pacing, queue, rates, spending, tasks, usage
 from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
 
@@ -81,13 +82,15 @@ async def sweep_deliveries(db: Database, before: datetime) -> int:
 
 
 async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
-    """Forget rate windows, idempotency keys, counts of duplicates and usage figures that are over, until cancelled."""
+    """Forget rate windows, idempotency keys, counts of duplicates, usage figures and pauses that are over, until
+    cancelled."""
 
     async def sweep() -> None:
         await rates.forget(db)
         await idempotency_store.forget(db, clock() - idempotency)
         await usage.forget(db, clock().date() - timedelta(days=USAGE_DAYS))
         await spending.forget(db, clock() - timedelta(days=2))  # a day and what clocks differ by
+        await pacing.forget(db, BUCKET_FORGOTTEN_SECONDS)
 
     await _every(HOUSEKEEPING_SECONDS, db, sweep)
 

@@ -30,6 +30,7 @@ from restante.flow import duplicates
 from restante.flow.duplicates import Wanted
 from restante.flow.group import Group
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue, spending
@@ -51,6 +52,7 @@ class Live:
         clock: Callable[[], datetime],
         seconds: float = LIVE_SECONDS,
         cap_of_all: int = 0,
+        pacer: Pacer | None = None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -59,6 +61,7 @@ class Live:
         self._clock = clock
         self._seconds = seconds
         self._cap_of_all = cap_of_all  # what all accounts may spend a day, in nano-dollars; 0: without limit
+        self._pacer = pacer or Pacer(db, providers)
         self._holds: Group[_Asked, tuple[int, datetime] | Refusal] = Group(self._hold)
 
     async def ask(
@@ -109,15 +112,27 @@ class Live:
         log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
         return InternalError(), 0
 
-    async def _generate(self, provider: str, call: Call) -> Answer | Refusal:
+    async def _generate(self, name: str, call: Call) -> Answer | Refusal:
+        """Ask with a permit that is there now or in a moment: a live call waits for no quota (contract §3.4)."""
         try:
+            permit = await self._pacer.one(name, call.model)
+        except DatabaseLost as error:
+            log.error("live task %s got no permit: %s", call.task_id, error)
+            return InternalError()
+        if isinstance(permit, Refusal):
+            return permit
+        try:
+            await self._pacer.turn(name, call.model, permit)
             async with asyncio.timeout(self._seconds):
-                outcome = await self._providers[provider].generate(call)
+                outcome = await self._providers[name].generate(msgspec.structs.replace(call, project=permit.project))
         except TimeoutError:
             return LiveTimeout()
         except Exception:
-            log.exception("provider %s broke on live task %s", provider, call.task_id)
+            log.exception("provider %s broke on live task %s", name, call.task_id)
             return InternalError()
+        finally:
+            self._pacer.release(name, call.model, permit)
+        outcome = await self._pacer.heard(name, call.model, permit, outcome)
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
     async def _hold(self, group: Sequence[_Asked]) -> Sequence[tuple[int, datetime] | Refusal]:

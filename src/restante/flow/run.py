@@ -1,7 +1,8 @@
 """Run: claim tasks in batches, ask their models many at a time on one event loop, settle what they say.
 
-A claimed task has this worker's lease. Faults of a provider are values: a transient one parks the task until it may
-be tried again, any other fails it. Bugs of ours count as transient, so that a task is never lost to them at once.
+A claimed task has this worker's lease, and a permit for its call was there before it was claimed (flow/pacing). Faults
+of a provider are values: a transient one parks the task until it may be tried again, until its deadline; any other
+fails it. Bugs of ours count as transient, a few times, so that a task is never lost to them at once.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
     CALL_SECONDS,
     CLAIM_BATCH,
+    COSTLY_TRIES_MAX,
     KEY_WAIT_SECONDS,
     LOST_LEASES_MAX,
     POLL_SECONDS,
+    PUT_BACK_MAX,
+    PUT_BACK_REMEMBERED,
     RETRY_SECONDS,
-    TRANSIENT_TRIES_MAX,
 )
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
+from restante.flow.pacing import Pacer, Permit
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue
@@ -64,6 +68,7 @@ class Runner:
         clock: Callable[[], datetime],
         envelope: Envelope,
         on_owed: Callable[[], None] = lambda: None,
+        pacer: Pacer | None = None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -74,6 +79,9 @@ class Runner:
         self._clock = clock
         self._envelope = envelope
         self._on_owed = on_owed
+        self._pacer = pacer or Pacer(db, providers)
+        self._put_back: Counter[str] = Counter()  # tasks put off for a quota's sake, how often in a row
+        self._look_again = POLL_SECONDS  # seconds from the last round
         self._wake = asyncio.Event()
         self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
@@ -105,7 +113,7 @@ class Runner:
                 await self._db.revive()
                 claimed = 0
             if not claimed:
-                await self._woken(POLL_SECONDS)
+                await self._woken(self._look_again)
 
     async def drain(self, seconds: float) -> None:
         """Let the calls in flight end; cancel what has not after `seconds`. Their lease's end gives them back."""
@@ -127,6 +135,7 @@ class Runner:
 
     async def _claim_round(self) -> int:
         """One claim from each lane that waits, sharing the free slots among them; returns how many tasks."""
+        self._look_again = POLL_SECONDS
         free = self._concurrency - len(self._running)
         if free <= 0:
             return 0
@@ -142,21 +151,33 @@ class Runner:
             if room <= 0 or total >= free:
                 continue
             claimed = await self._claim(lane, min(room, CLAIM_BATCH))
+            if not claimed:
+                continue
             self._served = lane.id
             busy[lane.provider] += claimed
             total += claimed
         return total
 
     async def _claim(self, lane: Lane, most: int) -> int:
-        async with self._lease.claiming:
-            token = self._lease.token
-            claimed = await queue.claim(self._db, token, lane.id, most)
-            for one in claimed:
-                self._lease.hold(token, one.id)
-                task = asyncio.create_task(self._run_one(token, lane, one))
-                self._running[task] = (token, lane.provider, one.id)
-                task.add_done_callback(self._ended)
-        return len(claimed)
+        """Claim as many tasks as there are permits for; what is left of these goes back."""
+        permits = await self._pacer.permits(lane.provider, lane.model, most)
+        if not permits:
+            self._look_again = min(self._look_again, self._pacer.wait_seconds(lane.provider, lane.model))
+            return 0
+        started = 0
+        try:
+            async with self._lease.claiming:
+                token = self._lease.token
+                for one in await queue.claim(self._db, token, lane.id, len(permits)):
+                    self._lease.hold(token, one.id)
+                    task = asyncio.create_task(self._run_one(token, lane, one, permits[started]))
+                    started += 1
+                    self._running[task] = (token, lane.provider, one.id)
+                    task.add_done_callback(self._ended)
+        finally:
+            if started < len(permits):
+                await self._pacer.back(lane.provider, lane.model, permits[started:])
+        return started
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         token, _, task_id = self._running.pop(task)
@@ -166,23 +187,30 @@ class Runner:
         self._lease.drop(token, task_id, doubtful=error is not None)
         self.wake()
 
-    async def _run_one(self, token: int, lane: Lane, claimed: Claimed) -> None:
-        outcome = await self._outcome(lane, claimed)
+    async def _run_one(self, token: int, lane: Lane, claimed: Claimed, permit: Permit) -> None:
+        outcome = await self._outcome(lane, claimed, permit)
         if isinstance(outcome, Failure):
-            if outcome.waits or (outcome.transient and claimed.tries + 1 < TRANSIENT_TRIES_MAX):
-                await self._park(token, claimed, outcome)
+            if await self._put_off(token, lane, claimed, outcome):
                 return
             outcome = ProviderFailed(outcome.reason)
         await self._settle(token, claimed, outcome)
 
-    async def _outcome(self, lane: Lane, claimed: Claimed) -> Answer | Failure | Refusal:
-        if lane.provider == queue.LIVE:
-            return InternalError()  # whoever asked is gone with the process that ran it: money back
-        if claimed.lost > LOST_LEASES_MAX:
-            return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
+    async def _outcome(self, lane: Lane, claimed: Claimed, permit: Permit) -> Answer | Failure | Refusal:
+        try:
+            if lane.provider == queue.LIVE:
+                return InternalError()  # whoever asked is gone with the process that ran it: money back
+            if claimed.lost > LOST_LEASES_MAX:
+                return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
+            await self._pacer.turn(lane.provider, lane.model, permit)
+            outcome = await self._ask(lane, claimed, permit.project)
+        finally:
+            self._pacer.release(lane.provider, lane.model, permit)
+        return await self._pacer.heard(lane.provider, lane.model, permit, outcome)
+
+    async def _ask(self, lane: Lane, claimed: Claimed, project: str) -> Answer | Failure:
         assert claimed.request is not None
         prompt = read_prompt(claimed.request)
-        call = Call(task_id=claimed.id, model=lane.model, prompt=prompt, seconds=CALL_SECONDS)
+        call = Call(task_id=claimed.id, model=lane.model, prompt=prompt, seconds=CALL_SECONDS, project=project)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await self._providers[lane.provider].generate(call)
@@ -190,16 +218,36 @@ class Runner:
             return Failure(reason="timeout", transient=True)
         except Exception:
             log.exception("provider %s broke on task %s", lane.provider, claimed.id)
-            return Failure(reason="internal error", transient=True)
+            return Failure(reason="internal error", transient=True, costly=True)
 
-    async def _park(self, token: int, claimed: Claimed, failure: Failure) -> None:
-        chance = random.random()  # noqa: S311
-        if failure.waits:
-            seconds = KEY_WAIT_SECONDS * (0.8 + 0.4 * chance)
-        else:
-            seconds = retry_delay(claimed.tries, failure.retry_after, chance)
+    async def _put_off(self, token: int, lane: Lane, claimed: Claimed, failure: Failure) -> bool:
+        """Give the task back to the queue, to be tried later; False: no later try would mend it."""
+        paced = self._pacer.paces(lane.provider)  # then its lane is shut or pauses: the task keeps its turn
+        if paced and (failure.strain == "quota" or failure.waits):
+            if self._may_go_back(claimed.id, failure):
+                return await queue.give_back(self._db, token, claimed.id) or True
+        elif failure.waits:
+            seconds = KEY_WAIT_SECONDS * (0.8 + 0.4 * random.random())  # noqa: S311
+            return await queue.park(self._db, token, claimed.id, seconds, tried=False) or True
+        if not failure.transient or (failure.costly and claimed.wasted + 1 >= COSTLY_TRIES_MAX):
+            return False
+        seconds = retry_delay(claimed.tries, failure.retry_after, random.random())  # noqa: S311
         log.info("task %s: %s; next try in %.1f s", claimed.id, failure.reason, seconds)
-        await queue.park(self._db, token, claimed.id, seconds, tried=not failure.waits)
+        await queue.park(self._db, token, claimed.id, seconds, wasted=failure.costly)
+        return True
+
+    def _may_go_back(self, task_id: str, failure: Failure) -> bool:
+        """Whether a task keeps its turn. One that meets an exhausted quota again and again may be what exhausts it (a
+        prompt of more tokens than a minute allows); it must not stand before all others for ever."""
+        if failure.strain != "quota":
+            return True
+        if len(self._put_back) >= PUT_BACK_REMEMBERED:
+            self._put_back.clear()
+        self._put_back[task_id] += 1
+        if self._put_back[task_id] <= PUT_BACK_MAX:
+            return True
+        del self._put_back[task_id]
+        return False
 
     async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> None:
         try:

@@ -90,7 +90,7 @@ class EmbeddedProvider:
             except (aiohttp.ClientError, _KeyRefused) as error:
                 _log.warning("The embedded model's server is gone (%s): %s", type(error).__name__, address)
                 self._server.doubt()
-        return Failure(reason="the embedded model crashed", transient=True)
+        return Failure(reason="the embedded model crashed", transient=True, costly=True)
 
     async def _post(self, address: Address, body: bytes) -> Answer | Failure:
         """One request. Raises aiohttp.ClientError or _KeyRefused when that server is not, or no longer, ours."""
@@ -138,10 +138,11 @@ def _answer(content: bytes) -> Answer | Failure:
     """The engine's 200. Its token counts are exact and include the chat template."""
     completion = read_completion(content)
     if completion is None or completion.usage is None:
-        return Failure(reason="the embedded model gave an unreadable answer", transient=True)
+        return Failure(reason="the embedded model gave an unreadable answer", transient=True, costly=True)
     answer = answer_of(completion, EMBEDDED_MODEL)
     if isinstance(answer, Failure) or not answer.items:
-        return Failure(reason="the embedded model gave an empty answer", transient=True)  # chance: sampling
+        # Chance, by sampling; only so often.
+        return Failure(reason="the embedded model gave an empty answer", transient=True, costly=True)
     return answer
 
 

@@ -1,4 +1,5 @@
-"""Gemini's JSON: requests, replies and errors of `generateContent`. What a reply says: gemini_answer. No I/O.
+"""Gemini's JSON: requests and replies of `generateContent`. What a reply says: gemini_answer; errors: gemini_faults.
+No I/O.
 
 Field names, finish reasons and error details: Google's REST reference for v1beta, checked against the structs of
 google-genai 3.4 (tests/providers/test_gemini.py). Every field has a default: Google leaves out what is zero or empty.
@@ -7,16 +8,12 @@ google-genai 3.4 (tests/providers/test_gemini.py). Every field has a default: Go
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from restante.core.answer import Failure
-from restante.core.limits import RETRY_AFTER_MAX
 from restante.core.task import Prompt
-from restante.providers.api_key import KEY_REJECTED
 from restante.providers.gemini_traits import Level, Traits, traits
 
 MALFORMED: Final = Failure(reason="malformed reply", transient=True)
@@ -125,27 +122,9 @@ class ModelPage(_Camel, frozen=True):
     next_page_token: str = ""
 
 
-class _Status(_Camel, frozen=True):
-    status: str = ""
-    message: str = ""
-    details: tuple[dict[str, Any], ...] = ()
-
-
-class _ErrorBody(_Camel, frozen=True):
-    error: _Status = _Status()
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """An error answer: what the queue is told, and what only the operator's log is (it may name the key)."""
-
-    failure: Failure
-    detail: str
-
-
 _encoder: Final = msgspec.json.Encoder()
 _replies: Final = msgspec.json.Decoder(Reply)
 _pages: Final = msgspec.json.Decoder(ModelPage)
-_errors: Final = msgspec.json.Decoder(_ErrorBody)
 
 
 def request_body(prompt: Prompt, model: str) -> bytes:
@@ -211,81 +190,3 @@ _WORD: Final = re.compile(r"[A-Z][A-Z_]{0,59}")
 def word(reason: str) -> str:
     """A reason of Google's as it may stand in an error message: one word in capitals."""
     return reason if _WORD.fullmatch(reason) else "OTHER"
-
-
-# --- what an error means --------------------------------------------------------------------------------
-
-
-def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault:
-    """What an HTTP status other than 200 means, with the Retry-After header ("" if there was none).
-
-    A rejected key is transient: it is the operator's to mend, and tasks wait for that (contract §12.26). So is a
-    failed precondition (no billing, no service where the server stands): it too is about the key's project.
-    """
-    try:
-        error = _errors.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        error = _Status()
-    detail = f"HTTP {status} {word(error.status)}: {error.message[:500]!r}"
-    wait = min(max(_header_seconds(retry_after, now), _retry_info(error.details)), RETRY_AFTER_MAX)
-
-    def later(reason: str) -> Fault:
-        waits = reason == KEY_REJECTED
-        return Fault(Failure(reason=reason, transient=True, retry_after=wait or None, waits=waits), detail)
-
-    def never(reason: str) -> Fault:
-        return Fault(Failure(reason=reason), detail)
-
-    key_refused = status == 400 and (
-        error.status == "FAILED_PRECONDITION" or any(_names_key(entry) for entry in error.details)
-    )
-    match status:
-        case 429:
-            return later("rate_limit_exceeded")
-        case 503:
-            return later("overloaded")
-        case 408 | 504:
-            return later("timeout")
-        case 401 | 403:
-            return later(KEY_REJECTED)
-        case 400 if key_refused:
-            return later(KEY_REJECTED)
-        case 400:
-            return never("invalid argument")
-        case 404:
-            return never("model not found")
-        case _ if 400 <= status < 500:
-            return never(f"refused with HTTP {status}")
-        case _ if status >= 500:
-            return later("provider error")
-        case _:  # a redirect or the page of a captive portal: something stands between Google and us
-            return later(f"unexpected HTTP {status}")
-
-
-def _names_key(detail: dict[str, Any]) -> bool:
-    """google.rpc.ErrorInfo, reason API_KEY_INVALID, API_KEY_SERVICE_BLOCKED and the like."""
-    return str(detail.get("reason", "")).startswith("API_KEY_")
-
-
-def _retry_info(details: tuple[dict[str, Any], ...]) -> float:
-    """Seconds of google.rpc.RetryInfo, a JSON Duration such as "2s" or "1.5s"; 0 when there is none."""
-    for detail in details:
-        if str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
-            delay = str(detail.get("retryDelay", ""))
-            if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?s", delay):
-                return float(delay[:-1])
-    return 0.0
-
-
-def _header_seconds(retry_after: str, now: datetime) -> float:
-    """Retry-After is seconds or an HTTP date (RFC 9110 §10.2.3); 0 when it is neither or past."""
-    text = retry_after.strip()
-    if re.fullmatch(r"[0-9]{1,12}", text):
-        return float(text)
-    try:
-        named = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    if named.tzinfo is None:
-        named = named.replace(tzinfo=UTC)
-    return max(0.0, (named - now).total_seconds())

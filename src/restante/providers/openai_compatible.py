@@ -85,7 +85,7 @@ class OpenAICompatibleProvider:
         completion = read_completion(outcome)
         if completion is None:
             log.warning("%s sent a reply of %d bytes that is no completion", self.name, len(outcome))
-            return Failure(reason=UNREADABLE, transient=True)
+            return Failure(reason=UNREADABLE, transient=True, costly=True)
         answer = answer_of(completion, call.model)
         if isinstance(answer, Failure):
             return answer
@@ -176,11 +176,11 @@ def failure_of(status: int, fault: Fault, wait: float | None) -> Failure:
         case 401 | 403:
             return Failure(reason=KEY_REJECTED, transient=True, retry_after=wait, waits=True)
         case 429:
-            return Failure(reason="rate_limit_exceeded", transient=True, retry_after=wait)
+            return Failure(reason="rate_limit_exceeded", transient=True, retry_after=wait, strain="quota")
         case 408 | 504:
             return Failure(reason="timeout", transient=True, retry_after=wait)
         case 503 | 529:
-            return Failure(reason="overloaded", transient=True, retry_after=wait)
+            return Failure(reason="overloaded", transient=True, retry_after=wait, strain="overloaded")
         case 407:  # the egress proxy's word, not the server's
             return Failure(reason="connection failed", transient=True, retry_after=wait)
         case 404:

@@ -121,7 +121,7 @@ def answer_of(completion: Completion, model: str) -> Answer | Failure:
     `completion_tokens` holds the reasoning already, as OpenAI defines it.
     """
     if not completion.choices:
-        return Failure(reason=EMPTY, transient=True)
+        return Failure(reason=EMPTY, transient=True, costly=True)
     choice = completion.choices[0]
     reply = choice.message
     text = (reply.content or "").rstrip("\ufffd")  # max_tokens can cut a character in half, which engines show as that
@@ -132,7 +132,7 @@ def answer_of(completion: Completion, model: str) -> Answer | Failure:
     elif reply.refusal or choice.finish_reason == "content_filter":
         return Failure(reason=f"blocked: {'refusal' if reply.refusal else 'content_filter'}")
     elif choice.finish_reason != "length":
-        return Failure(reason=EMPTY, transient=True)
+        return Failure(reason=EMPTY, transient=True, costly=True)
     usage = completion.usage or _Usage()
     details = usage.completion_tokens_details or _Details()
     output_tokens = max(0, usage.completion_tokens)

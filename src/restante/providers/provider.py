@@ -5,21 +5,26 @@ Implementations: restante.providers.gemini, .openai_compatible, .embedded, .scri
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from restante.core.answer import Answer, Failure
+from restante.core.money import Nano
+from restante.core.pacing import Quota
 from restante.core.task import Model, Prompt
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One question to a provider. `model` is a `Model.served` name of that provider; `seconds` how long it may take."""
+    """One question to a provider. `model` is a `Model.served` name of that provider; `seconds` how long it may take;
+    `project` one of those that a `Paced` provider has, "" for any."""
 
     task_id: str
     model: str
     prompt: Prompt
     seconds: float
+    project: str = ""
 
 
 class Provider(Protocol):
@@ -42,4 +47,86 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Give back what the provider holds: connections, child processes. Called once, at the end."""
+        ...
+
+
+@runtime_checkable
+class Paced(Provider, Protocol):
+    """A provider with quotas and keys that are somebody else's: restante.flow.pacing spreads its calls over projects
+    (the quotas of its keys), and tells all processes when one of them may not be called.
+
+    `generate` says so by `Failure.strain` and by `Failure.waits` (a rejected key)."""
+
+    def projects(self) -> tuple[str, ...]:
+        """The projects that there are keys for now, named without giving a key away. Raises OperatorError when the
+        keys cannot be had."""
+        ...
+
+    def quota(self, model: str) -> Quota:
+        """What the operator says that each project may have of the model."""
+        ...
+
+    async def probe(self, project: str) -> Failure | None:
+        """Ask something unpaid with the project's key: None when it is taken. Raises nothing but CancelledError."""
+        ...
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A batch as its provider knows it. `over`: nothing more will come of it; then `output` is what it brought, for
+    `Batching.results` to read, and empty when it brought nothing. `word` is the provider's own for where it stands."""
+
+    name: str
+    word: str = ""
+    over: bool = False
+    output: bytes = b""
+
+
+class Batching(Protocol):
+    """A provider that answers many calls of one model later, at a lower price: restante.flow.batch. Nothing raises but
+    CancelledError; what is said of `Failure` in `Provider.generate` holds here too."""
+
+    name: str
+
+    def item(self, call: Call) -> bytes:
+        """A call as it stands in a batch, named by its task's id."""
+        ...
+
+    def inline(self, items: Sequence[bytes]) -> bool:
+        """Whether so much goes without an upload."""
+        ...
+
+    async def upload(self, project: str, name: str, items: Sequence[bytes]) -> str | Failure:
+        """Store the calls with the provider; its name of them."""
+        ...
+
+    async def create(
+        self, project: str, model: str, name: str, *, items: Sequence[bytes], file: str, seconds: float
+    ) -> Sent | Failure:
+        """Ask for a batch of these calls, or of those uploaded (`file`), to be found by our `name`."""
+        ...
+
+    def refused(self, failure: Failure) -> bool:
+        """Whether a failed `create` has certainly made nothing."""
+        ...
+
+    async def find(self, project: str, name: str) -> Sequence[Sent] | Failure:
+        """The batches of our `name`; those that were made of it by mistake too."""
+        ...
+
+    async def look(self, project: str, remote: str) -> Sent | Failure: ...
+
+    def results(self, project: str, output: bytes) -> AsyncIterator[tuple[str, bytes | Failure] | Failure]:
+        """What the calls brought, by their tasks' ids. A `Failure` alone ends it early: the rest cannot be read now."""
+        ...
+
+    async def answer(self, call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
+        """What a result says, and what a direct call would have cost more."""
+        ...
+
+    async def cancel(self, project: str, remote: str) -> None:
+        """Stop the batch, as far as it goes. What it brought until then is kept."""
+        ...
+
+    async def delete(self, project: str, remote: str, file: str) -> None:
+        """Have the provider forget a batch that is over and the calls uploaded for it, as far as it goes."""
         ...

@@ -25,12 +25,14 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What one task cost; `charged` is None until it is settled, `refunded` what came back of the hold."""
+    """What one task cost; `charged` is None until it is settled, `refunded` what came back of the hold,
+    `batch_saved` what a direct call would have cost more; None when it was one."""
 
     held: int
     charged: int | None
     state: State
     code: int | None
+    batch_saved: int | None = None
 
     @property
     def refunded(self) -> int | None:
@@ -74,7 +76,9 @@ async def statement(db: Session, account_id: int, most: int) -> list[Transfer]:
 async def receipt(db: Session, account_id: int, day: date, task_id: str) -> Receipt | None:
     """What a task of the account cost, by id and posting day."""
     row = await db.row("receipt", day, task_id, account_id)
-    return None if row is None else Receipt(row["held"], row["charged"], State(row["state"]), row["code"])
+    if row is None:
+        return None
+    return Receipt(row["held"], row["charged"], State(row["state"]), row["code"], row["batch_saved"])
 
 
 async def totals(db: Session) -> Totals:

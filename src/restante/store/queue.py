@@ -28,7 +28,7 @@ class Lane(msgspec.Struct, frozen=True):
 
 class Claimed(msgspec.Struct, frozen=True):
     """A task leased to a worker. `request` is the client's JSON; None for a live task. `tries` counts calls that the
-    provider put off, `lost` the leases that ended without an answer."""
+    provider put off, `wasted` those that were paid for and gave nothing, `lost` the leases without an answer."""
 
     id: str
     day: date
@@ -36,6 +36,7 @@ class Claimed(msgspec.Struct, frozen=True):
     lost: int
     tries: int
     request: bytes | None
+    wasted: int = 0
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -132,6 +133,7 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
             lost=row["lost"],
             tries=row["tries"],
             request=None if row["request"] is None else unpack(row["request"]),
+            wasted=row["wasted"],
         )
         for row in await db.rows("claim", token, lane, most)
     ]
@@ -196,9 +198,17 @@ async def ends(db: Session, day: date, ids: Sequence[str]) -> dict[str, tuple[in
     return {str(row["id"]): (row["code"], row["charged"]) for row in await db.rows("ends", day, list(ids))}
 
 
-async def park(db: Session, token: int, task_id: str, seconds: float, *, tried: bool) -> bool:
-    """Give a leased task back, to be run again after so many seconds of the database's clock; `tried` counts it."""
-    return await db.value("park", token, task_id, seconds, int(tried)) is not None
+async def park(
+    db: Session, token: int, task_id: str, seconds: float, *, tried: bool = True, wasted: bool = False
+) -> bool:
+    """Give a leased task back, to be run again after so many seconds of the database's clock; `tried` and `wasted`
+    count it."""
+    return await db.value("park", token, task_id, seconds, int(tried), int(wasted)) is not None
+
+
+async def give_back(db: Session, token: int, task_id: str) -> bool:
+    """Make a leased task ready again, as if it had not been claimed."""
+    return await db.value("give_back", token, task_id) is not None
 
 
 async def promote(db: Session) -> bool:

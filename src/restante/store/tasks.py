@@ -16,13 +16,15 @@ GEMINI = 1  # platform numbers, kept in rows
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A judged task on its way in. `request` is what the client sent, as JSON; `hold` in nano-dollars."""
+    """A judged task on its way in. `request` is what the client sent, as JSON; `hold` in nano-dollars; `gather`: the
+    seconds for which it may wait for a batch, None when it goes by itself."""
 
     id: str
     lane: int
     hold: int
     tag: str | None
     request: bytes
+    gather: float | None = None
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -117,6 +119,7 @@ async def accept(
         Function.TASK_POST,
         cap,
         cap_of_all,
+        [order.gather for order in orders],
     )
     assert row is not None
     return Covered(row["covered"], row["capped"])

@@ -103,6 +103,7 @@ class Api:
         judge: Judge,
         clock: Callable[[], datetime],
         body_bytes: int = BODY_BYTES,
+        provider_fault: Callable[[str], str | None] = lambda provider: None,
     ) -> None:
         self._acceptor = acceptor
         self._once = once
@@ -112,6 +113,7 @@ class Api:
         self._judge = judge
         self._clock = clock
         self._body_bytes = body_bytes
+        self._provider_fault = provider_fault
 
     def operations(self) -> list[Operation]:
         """The family's five paths."""
@@ -134,7 +136,7 @@ class Api:
                 parameters=[_KEY_PARAMETER],
                 tasks=form.tasks,
                 success=(CREATED_CODE, CREATED_MESSAGE),
-                refusals=(TooManyTasks, *_MONEY_REFUSALS, *_POST_REFUSALS),
+                refusals=(TooManyTasks, *_MONEY_REFUSALS, *_POST_REFUSALS, ProviderFailed),
                 sent=examples.TASK,
                 cost=STANDARD_HOLD,
             ),
@@ -215,6 +217,11 @@ class Api:
         verdicts = sent if isinstance(sent, Refusal) else first or self._judge_all(sent)
         if isinstance(verdicts, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
+        judged = verdicts
+        verdicts = [self._served(one) for one in judged]
+        if verdicts != judged and all(one.refusal for one in verdicts):
+            # §12.26; not kept for an Idempotency-Key: the same POST may be accepted when it is over.
+            return json_text(self._accepted(account_id, path, verdicts, [], [], started))
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
 
         def body_of(ids: Sequence[str], fates: Fates) -> bytes:
@@ -228,6 +235,11 @@ class Api:
         if isinstance(answered, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, answered, started)
         return json_text(answered)
+
+    def _served(self, verdict: Verdict) -> Verdict:
+        """The verdict; a good task that its provider would not answer now is refused (§12.26)."""
+        fault = None if verdict.model is None else self._provider_fault(verdict.model.provider)
+        return verdict if fault is None else Verdict(verdict.request, refusal=ProviderFailed(fault))
 
     def _accepted(
         self,

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from restante.core.allowance import Allowance
 from restante.core.errors import InternalError, InvalidPath, NotFound
@@ -40,8 +41,10 @@ def create_app(
     allowance: Allowance,
     passwords: Passwords,
     clock: Callable[[], datetime],
+    others: Sequence[Route] = (),
 ) -> Starlette:
-    """These operations, and the pages that document them. `allowance` is the installation's."""
+    """These operations, and the pages that document them. `allowance` is the installation's; `others` are paths that no
+    client needs to know."""
     pages = Documentation(document(operations, allowance))
 
     async def unknown_path(request: Request, _: Exception) -> Response:
@@ -64,7 +67,7 @@ def create_app(
         return json_text(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
 
     app = Starlette(
-        routes=[operation.route(rates) for operation in operations] + pages.routes(),
+        routes=[operation.route(rates) for operation in operations] + pages.routes() + [*others],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
             Middleware(BasicAuth, passwords=passwords),

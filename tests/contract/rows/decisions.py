@@ -74,7 +74,6 @@ ROWS = [
         "12.26 new posts",
         OUR_CHOICE,
         "50301 (API key rejected) at cost 0; status and /readyz say so",
-        pending="not built: new posts are accepted, and wait for a good key like the queued ones",
     ),
     Row("12.26 a model no longer known", OUR_CHOICE, "fails its task at once"),
     Row("12.27 order", OUR_CHOICE, "401, rate, body, validation, funds"),

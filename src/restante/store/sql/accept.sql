@@ -1,6 +1,7 @@
 -- Accept the tasks of one POST: the hold, the tasks, their requests and their queue rows, or nothing.
 -- $1 account  $2 day  $3 now  $4 ids  $5 lanes  $6 holds  $7 tags  $8 requests  $9 platform  $10 function
 -- $11 what the account may spend a day  $12 what all accounts may; then under lock_spending (0: without limit)
+-- $13 seconds that a task may gather for a batch; null: it is ready at once
 -- Returns how many, from the first on, the balance and the caps cover, and whether it was a cap that stopped the next.
 -- The account's row lock makes that exact: under it the update sees the newest balance although this statement's
 -- snapshot may be older. An account whose today is later than this POST's was posted to by a node whose clock is ahead:
@@ -19,8 +20,8 @@ with payer as materialized (
     from payer p
 ), item as (
     select u.*, sum(u.held) over (order by u.ord) as running
-    from unnest($4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bytea[])
-        with ordinality as u (id, lane, held, tag, request, ord)
+    from unnest($4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bytea[], $13::float8[])
+        with ordinality as u (id, lane, held, tag, request, gather, ord)
 ), covered as materialized (
     select i.* from item i, room r
     where (r.funds is null or i.running <= r.funds) and (r.cap is null or i.running <= r.cap)
@@ -50,9 +51,10 @@ with payer as materialized (
 ), requests as (
     insert into task_request (day, id, request) select $2, id, request from covered
 ), queued as (
-    insert into queue (id, day, account_id, lane, turn, state, held, posted_at, tag)
+    insert into queue (id, day, account_id, lane, turn, state, held, posted_at, tag, run_at, batch)
     select c.id, $2, $1, c.lane, s.next - s.step + row_number() over (partition by c.lane order by c.ord),
-        0, c.held, $3, c.tag
+        case when c.gather is null then 0 else 1 end, c.held, $3, c.tag,
+        now() + make_interval(secs => c.gather), case when c.gather is not null then 0 end
     from covered c join turns s using (lane)
 )
 select n as covered, exists (

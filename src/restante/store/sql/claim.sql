@@ -20,13 +20,13 @@ with me as materialized (
     update queue q set state = 1, run_at = 'infinity'
     where q.ctid = any (array (select p.ctid from picked p where p.account_id in (select id from waiting)))
 ), mine as (
-    update queue q set state = 2, token = $1, attempts = q.attempts + 1
+    update queue q set state = 2, token = $1, attempts = least(q.attempts + 1, 32767)
     where q.ctid = any (array (select p.ctid from picked p where p.account_id not in (select id from waiting)))
-    returning q.id, q.day, q.account_id, q.lost, q.tries
+    returning q.id, q.day, q.account_id, q.lost, q.tries, q.wasted
 ), moved as (
     update lane l set turn = p.turn from (select max(turn) as turn from picked) p
     where l.id = (select id from lane where id = $2 for update skip locked) and l.turn < p.turn
 )
-select m.id, m.day, m.account_id, m.lost, m.tries, r.request
+select m.id, m.day, m.account_id, m.lost, m.tries, m.wasted, r.request
 from mine m
 left join lateral (select request from task_request r where r.day = m.day and r.id = m.id limit 1) r on true

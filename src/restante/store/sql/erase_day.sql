@@ -1,4 +1,4 @@
--- Forget the prompts, answers and tags of an account's finished tasks of one day; the slim rows stay for the audit.
+-- Forget the prompts, answers, providers' replies and tags of an account's finished tasks of one day; the slim rows stay for the audit.
 -- $1 day  $2 account. Returns how many tasks had any.
 -- An id begins with its minute and its account, so that the key finds them: one look for each minute of the day.
 with span as materialized (
@@ -15,6 +15,8 @@ with span as materialized (
     ) t
 ), answers as (
     delete from answer a using found f where a.day = $1 and a.id = f.id returning a.id
+), replies as (
+    delete from answer_raw r using found f where r.day = $1 and r.id = f.id
 ), requests as (
     delete from task_request r using found f where r.day = $1 and r.id = f.id returning r.id
 ), tags as (

@@ -7,5 +7,5 @@ with me as materialized (
     where q.account_id = $3 and q.posted_at <= $4 and q.token is distinct from $1 and exists (select from me)
     limit $2 for update skip locked
 )
-update queue q set state = 2, run_at = null, token = $1 where q.ctid = any (array (select ctid from picked))
+update queue q set state = 2, run_at = null, batch = null, token = $1 where q.ctid = any (array (select ctid from picked))
 returning q.id, q.day

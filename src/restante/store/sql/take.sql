@@ -11,7 +11,8 @@ with me as materialized (
         and q.posted_at < coalesce($6::timestamptz, 'infinity')
     order by q.posted_at limit $2 for update skip locked
 ), mine as (
-    update queue q set state = 2, run_at = null, token = $1 where q.ctid = any (array (select ctid from picked))
+    update queue q set state = 2, run_at = null, batch = null, token = $1
+    where q.ctid = any (array (select ctid from picked))
     returning q.id, q.day
 )
 select m.id, m.day, r.request

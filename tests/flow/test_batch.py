@@ -1,0 +1,273 @@
+"""The batcher's looks one by one, against the emulator: what it makes of a queue, and of what Google says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from restante.core.answer import Answer, Failure
+from restante.core.limits import BATCH_HOURS, BATCH_POLL_SECONDS
+from restante.core.money import Nano
+from restante.core.task import Model
+from restante.flow import batch as batch_module
+from restante.flow.accept import Acceptor, Waker
+from restante.flow.batch import Batcher, plan
+from restante.flow.end import expire
+from restante.flow.erase import erase
+from restante.flow.lease import Lease
+from restante.flow.pause import pause_account, pause_model
+from restante.providers.gemini import GeminiProvider
+from restante.providers.gemini_batch import GeminiBatches
+from restante.providers.provider import Call
+from restante.store import batches, queue
+from restante.store.batches import Known, Stage
+from restante.web.wire import answer_result, postback
+from tests.emulators.batches import HANGS
+from tests.emulators.gemini import Fault, GeminiEmulator
+from tests.flow.conftest import Shop
+from tests.support import differences
+
+USAGE = "[[usage=120,800,300]]"
+NOW = plan(0.0, 60.0)  # what has been posted is due
+
+
+class Office:
+    """A shop whose tasks gather for the emulated Gemini, and a batcher that a test makes look."""
+
+    def __init__(self, shop: Shop, lease: Lease, google: GeminiEmulator, provider: GeminiProvider) -> None:
+        self.shop, self.db, self.google = shop, shop.db, google
+        self.lease, self.provider = lease, provider
+        self.projects = ["a project"]
+        shop.acceptor = Acceptor(shop.db, Waker(shop.db), shop.clock, gather={"gemini": 120.0})
+        shop.provider = "gemini"
+
+    def batcher(self, **changes: object) -> Batcher:
+        made = msgspec.structs.replace(NOW, **{"poll": (0.0,), "doubt": 10.0} | changes)
+        return Batcher(
+            self.db, self.lease, GeminiBatches(self.provider), made, projects=lambda: self.projects,
+            render=answer_result, envelope=postback, clock=self.shop.clock,
+        )  # fmt: skip
+
+    async def looks(self, batcher: Batcher, most: int = 20) -> None:
+        """Look until nothing is due, or so often."""
+        for _ in range(most):
+            if not await batcher.step():
+                return
+
+    async def known(self) -> list[Known]:
+        return await batches.listed(self.db, 10, only_open=False)
+
+
+@pytest.fixture
+async def office(shop: Shop) -> AsyncIterator[Office]:
+    async with GeminiEmulator() as google:
+        google.batches.takes = 0.0
+        provider = GeminiProvider(lambda: "good-key", google.url)
+        provider.key = lambda project: "good-key"  # type: ignore[method-assign]
+        lease = Lease(shop.db, "a worker", 60)
+        await lease.begin()
+        yield Office(shop, lease, google, provider)
+        await provider.close()
+        assert not await differences(shop.db)
+
+
+def test_a_short_time_for_the_whole_shortens_its_parts() -> None:
+    usual, short = plan(60.0, BATCH_HOURS * 3_600), plan(60.0, 60.0)
+    assert usual.poll == BATCH_POLL_SECONDS and usual.doubt == 120
+    assert max(short.poll) < 1 and short.doubt == 6 and short.spare == 30
+
+
+async def test_tasks_gather_until_one_has_waited_or_the_batch_is_full(office: Office) -> None:
+    await office.shop.post("first")
+    assert not await queue.waiting_lanes(office.db, ["gemini"])
+    patient = office.batcher(gather=60.0, full=3)
+    assert await patient.gather() == 0, "nobody waited for a minute"
+    await office.shop.post("second", "third", "fourth")
+    assert await patient.gather() == 1
+    assert await office.batcher(gather=None).gather() == 0, "off: no new ones"
+    assert await office.batcher().gather() == 1, "the fourth waited long enough for this one"
+    assert [one.tasks for one in await office.known()] == [1, 3]
+    await office.looks(office.batcher())
+    assert [(one.state, one.answered, one.outcome) for one in await office.known()] == [
+        (Stage.OVER, 1, "SUCCEEDED"), (Stage.OVER, 3, "SUCCEEDED"),
+    ]  # fmt: skip
+
+
+async def test_what_is_paused_is_gathered_by_nobody(office: Office) -> None:
+    """Contract §12.30: a batch is asked for no paused account's tasks, and for none of a paused model."""
+    ids = await office.shop.post("one", "two")
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="gemini")
+    for paused, made in ((True, 0), (False, 1)):
+        await pause_account(office.db, "shop", paused=paused)
+        assert await office.batcher().gather() == made
+    await office.looks(office.batcher())
+    assert [one.answered for one in await office.known()] == [2]
+    assert [(await office.shop.collector.task_get(office.shop.id, one)).code for one in ids] == [20000] * 2
+    await office.shop.post("three")
+    for paused, made in ((True, 0), (False, 1)):
+        await pause_model(office.db, model, paused=paused)
+        assert await office.batcher().gather() == made
+
+
+async def test_erasing_takes_tasks_out_of_their_batch(office: Office) -> None:
+    ids = await office.shop.post("gathered", "asked for")
+    assert await office.batcher(full=1).gather() == 1
+    erased = await erase(office.db, "shop", office.shop.clock())
+    assert (erased.cancelled, erased.tasks) == (2, 2)
+    await office.looks(office.batcher())
+    assert [one.answered for one in await office.known()] == [0]
+    assert [(await office.shop.collector.task_get(office.shop.id, one)).code for one in ids] == [40403] * 2
+
+
+async def test_what_nobody_gathers_is_called_directly(office: Office) -> None:
+    await office.shop.post("hi")
+    await office.db.rows("promote", 100)
+    assert not await queue.waiting_lanes(office.db, ["gemini"])
+    async with office.db.transaction() as tx:
+        await tx._on.execute("update queue set run_at = now()")
+    assert await queue.promote(office.db)
+    [lane] = await queue.waiting_lanes(office.db, ["gemini"])
+    token = office.lease.token
+    [claimed] = await queue.claim(office.db, token, lane.id, 9)
+    await queue.park(office.db, token, claimed.id, 60.0)
+    assert await office.batcher().gather() == 0, "it left the gathering for good, parked again or not"
+
+
+async def test_debtors_are_in_no_batch(office: Office) -> None:
+    await office.shop.post("hi")
+    async with office.db.transaction() as tx:
+        await tx._on.execute("update account set balance = balance - 20000000000, funded = funded - 20000000000")
+    assert await office.batcher().gather() == 0
+    async with office.db.transaction() as tx:
+        await tx._on.execute("update account set balance = balance + 20000000000, funded = funded + 20000000000")
+    assert await office.batcher().gather() == 1
+
+
+async def test_more_than_a_batch_holds_gathers_for_the_next(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "BATCH_BYTES", 700)
+    ids = await office.shop.post(*(f"{number} {USAGE}" for number in range(5)))
+    batcher = office.batcher()
+    while await batcher.gather():
+        pass
+    await office.looks(batcher)
+    assert sum(one.tasks for one in await office.known()) == 5 and len(await office.known()) > 1
+    assert office.google.batches.executed == dict.fromkeys(ids, 1)
+
+
+async def test_a_batch_made_twice_by_mistake_is_cancelled_once(office: Office) -> None:
+    """The first making hung for longer than any doubt and worked all the same."""
+    await office.shop.post(f"hi {USAGE}")
+    office.google.batches.refusals.append(Fault(500).response())
+    batcher = office.batcher()
+    await batcher.gather()
+    [unsure] = await office.known()
+    assert unsure.state == Stage.ASKED
+    assert await office.batcher(doubt=0.0).step(), "not found: it will be asked for again"
+    office.google.batches.takes = 60.0
+    assert await batcher.step(), "asked for again"
+    [first] = office.google.batches.made
+    first.name = "batches/ours"
+    async with office.db.transaction() as tx:
+        await tx._on.execute("update batch set remote = 'batches/ours'")
+    office.google.batches.made.append(
+        type(first)("batches/twin", first.display_name, first.model, first.items, False, HANGS, 1e18)
+    )
+    assert await batcher.step()
+    assert [one.state for one in office.google.batches.made] == ["RUNNING", "CANCELLED"]
+
+
+async def test_a_project_whose_key_is_gone_makes_no_batch(office: Office) -> None:
+    await office.shop.post("hi")
+    office.projects = []
+    assert await office.batcher().gather() == 0
+    office.projects = ["a project"]
+    office.google.batches.refusals.append(Fault(429).response())
+    batcher = office.batcher()
+    assert await batcher.gather() == 1
+    office.projects = ["another"]
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.project) == (Stage.OVER, "another")
+
+
+async def test_a_refused_batch_leaves_its_tasks_to_direct_calls(office: Office) -> None:
+    await office.shop.post("hi", "ho")
+    office.google.batches.refusals.append(Fault(400).response())
+    await office.batcher().gather()
+    [one] = await office.known()
+    assert (one.state, one.outcome, one.fell_back) == (Stage.OVER, "invalid argument", 2)
+    assert await queue.waiting_lanes(office.db, ["gemini"])
+
+
+async def test_what_no_call_would_answer_fails_and_costs_nothing(office: Office) -> None:
+    good, blocked, invalid = await office.shop.post(
+        f"good {USAGE}", f"blocked {USAGE} [[blocked=SAFETY]]", f"invalid {USAGE} [[status=3]]"
+    )
+    batcher = office.batcher()
+    await batcher.gather()
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.answered, one.failed, one.fell_back, one.saved) == (1, 2, 0, 1_393_000)
+    assert (await office.shop.account()).spent == 1_393_000 + 200_000
+    assert await queue.ends(office.db, office.shop.clock().date(), [good, blocked, invalid]) == {
+        good: (20000, 1_593_000), blocked: (50301, 0), invalid: (50301, 0),
+    }  # fmt: skip
+
+
+async def test_a_result_that_breaks_us_leaves_the_others_alone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    await office.shop.post(f"good {USAGE}", f"odd {USAGE}")
+    answer = office.provider.batch_answer
+
+    async def odd(call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
+        if "odd" in call.prompt.user_prompt:
+            raise ValueError("a bug")
+        return await answer(call, body)
+
+    monkeypatch.setattr(office.provider, "batch_answer", odd)
+    batcher = office.batcher()
+    await batcher.gather()
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
+
+
+async def test_a_late_word_of_a_batch_changes_nothing(office: Office) -> None:
+    """The promoter was faster: its task is called directly, and settled by that alone."""
+    [task_id] = await office.shop.post(f"hi {USAGE}")
+    batcher = office.batcher()
+    await batcher.gather()
+    async with office.db.transaction() as tx:
+        await tx._on.execute("update queue set run_at = now()")
+    assert await queue.promote(office.db)
+    await office.looks(batcher)
+    assert office.google.batches.executed == {task_id: 1}
+    assert (await office.shop.account()).spent == 0
+    [lane] = await queue.waiting_lanes(office.db, ["gemini"])
+    assert [one.id for one in await queue.claim(office.db, office.lease.token, lane.id, 9)] == [task_id]
+
+
+async def test_the_deadline_ends_tasks_in_a_batch(office: Office) -> None:
+    await office.shop.post("hi")
+    await office.batcher().gather()
+    assert await expire(office.db, office.shop.clock, postback, -1.0) == 1
+    await office.looks(office.batcher())
+    [one] = await office.known()
+    assert (one.state, one.answered) == (Stage.OVER, 0)
+    assert (await office.shop.account()).held == 0
+
+
+async def test_another_worker_leaves_a_batch_alone_while_its_own_lives(office: Office) -> None:
+    await office.shop.post("hi")
+    async with office.db.transaction() as tx:  # as if in the middle of a look
+        await batches.gather(
+            tx, office.lease.token, (await batches.gatherable(tx, ["gemini"], 0.0, 9, 9))[0], "p", "n", 9,
+            seconds=60.0, spare=60.0,
+        )  # fmt: skip
+    other = await office.shop.lease()
+    assert await batches.take(office.db, other, ["gemini"]) is None
+    await office.lease.end()
+    taken = await batches.take(office.db, other, ["gemini"])
+    assert taken is not None and taken.state == Stage.GATHERED
+    assert not await batches.write(office.db, office.lease.token, taken), "it is another's now"
