@@ -60,6 +60,7 @@ async def ask(restante: Restante, credentials: tuple[str, str], path: str, what:
         return await http.send("POST", path, b"" if what is None else msgspec.json.encode(what))
 
 
+@pytest.mark.contract("12.31 cancel")
 async def test_the_operator_cancels_by_account_and_of_everyone(restante: Restante) -> None:
     one, other = [await asyncio.to_thread(restante.account, login) for login in ("cancelled one", "cancelled other")]
     ids = []
@@ -87,6 +88,7 @@ async def test_the_operator_cancels_by_account_and_of_everyone(restante: Restant
     assert (await asyncio.to_thread(restante.run, "ledger", "audit")).returncode == 0
 
 
+@pytest.mark.contract("2.2 40201")
 async def test_pausing_an_account_over_http(restante: Restante) -> None:
     account = await asyncio.to_thread(restante.account, "a pauser", "10")
     async with Http(restante.family, account) as http:
@@ -105,6 +107,7 @@ async def test_pausing_an_account_over_http(restante: Restante) -> None:
     assert (await ask(restante, OPERATOR, "account/pause", {"account": 1}))[0] == 400
 
 
+@pytest.mark.contract("2.2 50303")
 async def test_pausing_a_model_over_http(restante: Restante) -> None:
     """gemini-1.5-pro is served by gemini-1.5-pro-002 and used by no other test here."""
     account = await asyncio.to_thread(restante.account, "a model pauser", "10")
@@ -175,6 +178,7 @@ async def test_the_commands(restante: Restante) -> None:
     await run("ledger", "audit")
 
 
+@pytest.mark.contract("2.2 40203", "2.2 40205 / 40206", "12.30 spend caps")
 async def test_caps_and_duplicates_over_http(restante: Restante) -> None:
     """§2.2: 40203, 40205 and 40206 at cost 0, beside accepted neighbours; own limits by the command line."""
     account = await asyncio.to_thread(restante.account, "capped", "10")

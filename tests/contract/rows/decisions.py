@@ -83,11 +83,6 @@ ROWS = [
     Row("12.28 webhook-id", OUR_CHOICE, "the same on every attempt, each signed anew"),
     Row("12.29 40001, 40004", OUR_CHOICE, "from the id's own parts, without a look-up"),
     Row("12.29 40002", OUR_CHOICE, "needs the caller's own task", absent="see 2.2, 40002"),
-    Row(
-        "12.30 spend caps",
-        OUR_CHOICE,
-        "per account and day; duplicates per hour and day; per installation",
-        pending="caps, duplicates and pauses are being written",
-    ),
+    Row("12.30 spend caps", OUR_CHOICE, "per account and day; duplicates per hour and day; per installation"),
     Row("12.31 cancel", OUR_CHOICE, "under /restante/v1/: by id, tag, account or all, refunded; 40103 (cancelled)"),
 ]
