@@ -44,7 +44,8 @@ async def used(shop: Shop, db: Database, token: int) -> list[str]:
     for other, error in ((0, None), (1_000, None), (1_000, "refused"), (0, "refused")):
         await db._on.execute(
             "insert into attempt"
-            " (day, delivery_id, made_at, milliseconds, reply, error, account_id, task_id, kind, url) select $1, d.id + $2, clock_timestamp(), 1, 'secret', $3::text, d.account_id, d.task_id, d.kind,"
+            " (day, delivery_id, made_at, milliseconds, reply, error, account_id, task_id, kind, url)"
+            " select $1, d.id + $2, clock_timestamp(), 1, 'secret', $3::text, d.account_id, d.task_id, d.kind,"
             " case when $3 is not null then d.url end from delivery d where d.account_id = $4",
             shop.clock().date() - timedelta(days=1 if other else 0),
             other,
