@@ -88,6 +88,7 @@ CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
 ERASE_POLL_SECONDS: Final = 0.05  # between looks whether an answer that is just being stored is; a group takes 8 ms
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
+DEADLINE_HOURS_MAX: Final = 24 * 30  # of a deadline that is set: a month is no deadline any more
 
 # --- webhooks (contract §4, §12.18-12.20) ---------------------------------------------------------------
 DELIVERY_SECONDS: Final = 10.0  # a receiver's time to answer, name look-up and connection included

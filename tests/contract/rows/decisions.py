@@ -63,12 +63,7 @@ ROWS = [
     Row("12.24 Idempotency-Key", OUR_CHOICE, "the first answer again for 24 h"),
     Row("12.24 another body", OUR_CHOICE, "40503"),
     Row("12.25 relaxed", OUR_CHOICE, "no rate windows, longer texts, 1,000 tasks a POST"),
-    Row(
-        "12.25 settings",
-        OUR_CHOICE,
-        "deadline, tasks_ready window and retentions are settings",
-        gap="a deadline per account is not offered yet",
-    ),
+    Row("12.25 settings", OUR_CHOICE, "deadline (also per account), tasks_ready window and retentions are settings"),
     Row("12.26 a rejected key", OUR_CHOICE, "queued tasks wait for a good key until their deadline"),
     Row(
         "12.26 new posts",
