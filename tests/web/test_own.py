@@ -174,8 +174,8 @@ async def test_the_commands(restante: Restante) -> None:
         assert '"deadline_hours":24' in await run("account", "limit", "commanded", "--json")
         await run("account", "limit", "commanded", "--deadline-hours", "default")
         assert "deadline_hours\t72 hours\tthe installation's\n" in await run("account", "limit", "commanded")
-        for wrong in ("0", "721", "1.5", "-1"):
-            bad = await asyncio.to_thread(restante.run, "account", "limit", "commanded", f"--deadline-hours={wrong}")
+        for hours in ("0", "721", "1.5", "-1"):
+            bad = await asyncio.to_thread(restante.run, "account", "limit", "commanded", f"--deadline-hours={hours}")
             assert bad.returncode == 2
 
         unsure = await asyncio.to_thread(restante.run, "account", "erase", "commanded")
