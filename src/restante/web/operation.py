@@ -29,6 +29,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     without the fields that it `omits`; those that it `requires` may not even be null.
     With `answers` (HTTP status -> type) it takes and answers plain JSON; `media` (HTTP status -> media type) are those
     that are another's JSON or no JSON, the first of `rows` being the example.
+    Echoes begin with `origin`, or with `other_origin` where there is one.
     `sent`, `rows` and `cost` (nano-dollars) make the example: the posted task or object, the result's rows.
     """
 
@@ -52,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, type] = {}
     media: Mapping[int, str] = {}
     origin: bytes = LLM_RESPONSES
+    other_origin: bytes | None = None
     sent: Mapping[str, Any] | None = None
     rows: Sequence[Any] | None = None
     cost: int = 0
