@@ -111,6 +111,15 @@ async def test_what_is_paused_is_gathered_by_nobody(office: Office) -> None:
         assert await office.batcher().gather() == made
 
 
+async def test_no_batch_outlives_an_accounts_own_deadline(office: Office) -> None:
+    """§12.25. A batch takes up to a day: whose tasks have less time is called directly."""
+    await office.shop.post("hi")
+    limits = "update account set limits = jsonb_build_object('deadline_hours', $1::int)"
+    for hours, made in ((26, 0), (48, 1)):
+        await office.db._pool.execute(limits, hours)
+        assert await office.batcher(late=26 * 3_600.0).gather() == made
+
+
 async def test_erasing_takes_tasks_out_of_their_batch(office: Office) -> None:
     ids = await office.shop.post("gathered", "asked for")
     assert await office.batcher(full=1).gather() == 1
