@@ -112,13 +112,16 @@ async def test_what_is_posted_and_settled_between_two_steps_is_whole(
     began = shop.clock()
     token = await shop.lease()
     once = Once(db, shop.acceptor, shop.clock, timedelta(hours=24))
-    key, fresh, rest = key_of(shop.id, "k", b""), [], getattr(erasure, step)
+    key, rest = key_of(shop.id, "k", b""), getattr(erasure, step)
+    fresh: list[str] = []
+
+    def answer(ids: Any, _: Any) -> bytes:
+        fresh.extend(ids)
+        return b"[]"
 
     async def meanwhile(*args: Any) -> Any:
         if not fresh:
-            await once.accept(
-                key, [Judged(MODEL, "kept", b'{"user_prompt":"hi"}')], lambda ids, _: fresh.extend(ids) or b"[]"
-            )
+            await once.accept(key, [Judged(MODEL, "kept", b'{"user_prompt":"hi"}')], answer)
             await shop.claim(token)
             owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/", None),)
             assert await shop.settler.settle(msgspec.structs.replace(success(token, fresh[0]), owed=owed))

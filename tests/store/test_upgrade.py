@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +15,7 @@ from restante.core.errors import OperatorError
 from restante.flow.lease import Lease
 from restante.store import queue
 from restante.store.database import Database, _migrations
+from restante.wiring import utc_now
 from tests.conftest import dsn_of
 from tests.support import COMMAND, Process, environment
 
@@ -69,7 +71,9 @@ async def test_who_lives_is_named_and_nothing_is_migrated(old: Database) -> None
             await asyncio.sleep(0.1)  # a heart
 
     await live(old, "api shop 16", 60.0)
-    with pytest.raises(OperatorError, match=r"2 processes of an older restante run: api shop 16, worker shop 17") as refused:
+    with pytest.raises(
+        OperatorError, match=r"2 processes of an older restante run: api shop 16, worker shop 17"
+    ) as refused:
         await live(old, "worker shop 17", 60.0)
         await old.migrate()
     assert "Stop them" in str(refused.value.__dict__)
@@ -137,3 +141,24 @@ async def test_a_process_stops_when_a_newer_restante_has_migrated(
         assert await db._pool.fetchval("select count(*) from worker") == 0
     finally:
         process.kill()
+
+
+async def test_0005_counts_what_was_spent_on_no_day_but_the_last_two(old: Database) -> None:
+    """Of six months of tasks it reads those two days."""
+    now = utc_now()
+    for days in (1, 2):
+        day = (now - timedelta(days=days)).date()
+        await old._pool.execute(
+            f"create table of_{days} partition of task for values from ('{day}') to ('{day + timedelta(days=1)}')"
+        )
+        await old._pool.execute(
+            "insert into account (id, login, secret) values ($1, $2, '')", days, f"last seen {days} days ago"
+        )
+        await old._pool.execute(
+            "insert into task (day, id, account_id, platform, function, state, held, posted_at)"
+            " values ($1, gen_random_uuid(), $2, 1, 613, 0, 7, $3)",
+            day, days, now - timedelta(days=days),
+        )  # fmt: skip
+    await old.migrate()
+    spent = await old._pool.fetch("select today, today_posted from account order by id")
+    assert [tuple(row) for row in spent] == [((now - timedelta(days=1)).date(), 7), (None, 0)]

@@ -62,20 +62,17 @@ async def erase(
 
 
 async def _erase_deliveries(db: Database, account_id: int, day: date, now: datetime) -> int:
-    beyond: str | None = erasure.FIRST_OF_ALL
-    erased = 0
-    while beyond is not None:
-        found, beyond = await db.settled(
-            lambda: erasure.erase_deliveries(db, account_id, day, now, beyond)  # noqa: B023
-        )
+    erased, beyond = await db.settled(lambda: erasure.erase_deliveries(db, account_id, day, now))
+    while (start := beyond) is not None:
+        found, beyond = await db.settled(lambda: erasure.erase_deliveries(db, account_id, day, now, start))
         erased += found
     return erased
 
 
 async def _erase_attempts(db: Database, account_id: int, day: date) -> None:
-    beyond: tuple[int, datetime] | None = erasure.BEFORE_ATTEMPTS
-    while beyond is not None:
-        beyond = await db.settled(lambda: erasure.erase_attempts(db, account_id, day, beyond))  # noqa: B023
+    beyond = await db.settled(lambda: erasure.erase_attempts(db, account_id, day))
+    while (start := beyond) is not None:
+        beyond = await db.settled(lambda: erasure.erase_attempts(db, account_id, day, start))
 
 
 async def _end(db: Database, account_id: int, now: datetime) -> int:

@@ -1,8 +1,9 @@
 """Turns at the walks that read an account's tasks of a time range: id_list (contract §3.11).
 
-A walk looks at the minutes in which anybody posted: FIGURE.
-So one walk of an account at a time, and ID_LIST_AT_ONCE of a process, whoever asks; others wait in line, and what they
-wait for is no connection that a POST could use.
+A walk looks at each minute in which anybody posted. A day with posts in all its minutes costs 35-60 ms, so the six
+months that may be asked for cost an account that has no tasks in them 6-11 s of PostgreSQL (measured on two shared
+cores); a page that is full ends it sooner. Hence one walk of an account at a time, and ID_LIST_AT_ONCE of a process,
+whoever asks. Others wait in line, and hold no connection that a POST could use.
 """
 
 from __future__ import annotations

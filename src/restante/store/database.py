@@ -344,7 +344,9 @@ async def _living(connection: Any) -> _Living | None:
     if not found:
         return None
     names = ", ".join(row["name"] for row in found)
-    number = "1 process of an older restante runs" if len(found) == 1 else f"{len(found)} processes of an older restante run"
+    number = (
+        "1 process of an older restante runs" if len(found) == 1 else f"{len(found)} processes of an older restante run"
+    )
     return _Living(f"{number}: {names}.", max(row["seconds"] for row in found))
 
 

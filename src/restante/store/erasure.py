@@ -11,8 +11,8 @@ from restante.core.limits import ERASE_BATCH
 from restante.store.database import Session
 from restante.store.queue import BEFORE_ALL, Place
 
-FIRST_OF_ALL = "00000000-0000-0000-0000-000000000000"  # of task ids
-BEFORE_ATTEMPTS = (0, datetime(2000, 1, 1, tzinfo=UTC))
+_FIRST_OF_ALL = "00000000-0000-0000-0000-000000000000"  # of task ids
+_BEFORE_ATTEMPTS = (0, datetime(2000, 1, 1, tzinfo=UTC))
 
 
 async def seize(
@@ -43,7 +43,7 @@ async def erase_day(db: Session, account_id: int, day: date, until: datetime) ->
 
 
 async def erase_deliveries(
-    db: Session, account_id: int, day: date, until: datetime, beyond: str = FIRST_OF_ALL
+    db: Session, account_id: int, day: date, until: datetime, beyond: str = _FIRST_OF_ALL
 ) -> tuple[int, str | None]:
     """Forget webhooks of one day's tasks, a batch; returns how many, and beyond which task the next batch begins (None:
     that was all). Nobody records another attempt of them."""
@@ -56,7 +56,7 @@ async def erase_deliveries(
 
 
 async def erase_attempts(
-    db: Session, account_id: int, day: date, beyond: tuple[int, datetime] = BEFORE_ATTEMPTS
+    db: Session, account_id: int, day: date, beyond: tuple[int, datetime] = _BEFORE_ATTEMPTS
 ) -> tuple[int, datetime] | None:
     """Forget attempts recorded on one day, a batch, those of forgotten webhooks too; what still has its webhook stays.
     Returns where the next batch begins; None: that was all."""
