@@ -89,6 +89,17 @@ async def _answers(server: _Server) -> None:
     await server.answers.wait()
 
 
+async def _serve(server: _Server, server_socket: socket.socket, lease: Lease) -> None:
+    """Serve until the server is told to exit or breaks, or a newer restante has migrated the database."""
+
+    async def exit_when_outdated() -> None:
+        await lease.outdated.wait()
+        server.should_exit = True
+
+    with background(exit_when_outdated()):
+        await server.serve(sockets=[server_socket])
+
+
 def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
     meter = Meter(db, utc_now)
     stack.push_async_callback(meter.close)
@@ -108,7 +119,7 @@ async def _list_again(catalogue: Catalogue, reopened: asyncio.Event) -> None:
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
-    itself only if the server broke."""
+    itself only if the server broke, or if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
         asked = build_models(settings)
         models, watched = asked.watched()
@@ -183,7 +194,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
         )
         server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[server_socket]))
+        task = asyncio.create_task(_serve(server, server_socket, lease))
         try:
             with background(_answers(server)) as answers:
                 await asyncio.wait([answers, task], return_when=asyncio.FIRST_COMPLETED)

@@ -46,7 +46,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     server_socket = listen(settings)
     url = address(server_socket)
     try:
-        async with database(settings) as db:
+        async with database(settings, serves=True) as db:
             login, password = await operator_account(db, settings)
             async with (
                 serving(db, settings, server_socket) as server,

@@ -53,10 +53,11 @@ def configure_logging(level: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator[Database]:
     """The migrated database: RESTANTE_DATABASE_URL, or the embedded server, which is joined or started.
+    `serves`: for a process that goes on running, so that it waits for killed ones of an older restante to be gone.
 
-    Raises OperatorError when neither can be had.
+    Raises OperatorError when neither can be had, or while processes live that know an older schema only.
     """
     async with contextlib.AsyncExitStack() as stack:
         if settings.database_url is not None:
@@ -68,7 +69,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
             db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
         await db.open()
         stack.push_async_callback(db.close)
-        await db.migrate()
+        await db.migrate(wait=serves)
         await db.prepare_days(utc_now().date())
         yield db
 

@@ -34,7 +34,8 @@ log = logging.getLogger("restante.worker")
 @contextlib.asynccontextmanager
 async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
-    what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
+    what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke, or
+    if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
         asked = build_models(settings)
         models, watched = asked.watched()
@@ -94,7 +95,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(_warn_of_gone_models(db, models.providers)))
         for other, tasks in (await queue.unserved(db, models.names)).items():
             log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
-        with background(runner.run()) as claiming:
+        with background(lease.until_outdated(runner.run())) as claiming:
             yield claiming
 
 

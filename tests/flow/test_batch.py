@@ -100,7 +100,7 @@ async def test_what_is_paused_is_gathered_by_nobody(office: Office) -> None:
     ids = await office.shop.post("one", "two")
     model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="gemini")
     for paused, made in ((True, 0), (False, 1)):
-        await pause_account(office.db, "shop", paused=paused)
+        await pause_account(office.db, "shop", paused=paused, by="operator")
         assert await office.batcher().gather() == made
     await office.looks(office.batcher())
     assert [one.answered for one in await office.known()] == [2]

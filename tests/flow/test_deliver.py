@@ -475,6 +475,14 @@ async def test_a_failed_task_is_resent_with_its_failure(shop: Shop, db: Database
     assert said[0] == said[1] and said[0]["tasks"][0]["status_code"] == ProviderFailed.code
 
 
+async def test_what_is_forgotten_is_not_said_to_be_resent(shop: Shop, db: Database) -> None:
+    """Its webhook was swept in the hour before its answer's day is dropped; the other's goes out."""
+    gone, kept = await posted_and_settled(shop, *[{"pingback_url": "http://127.0.0.1:1/"}] * 2)
+    await rows(db, "delete from delivery where task_id = $1", gone)
+    assert await resend(shop, gone, kept, gone.upper()) == [40403, 20100, 40403]
+    assert not await differences(db)
+
+
 async def test_resending_begins_the_schedule_anew_from_any_state(shop: Shop, db: Database) -> None:
     """Parked and given up are ready at once; what is ready or leased needs no second one."""
     ids = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 5)
@@ -566,11 +574,9 @@ async def test_ended_deliveries_leave_after_their_time_and_open_ones_stay(shop: 
     changes = ["state = 0", "state = 1, run_at = now()", "state = 2, token = 7", "state = 3, body = null",
                "state = 4, body = null"]  # fmt: skip
     for task_id, change in zip(ids, changes, strict=False):
-        await rows(
-            db, f"update delivery set created_at = now() - interval '35 days', {change} where task_id = $1", task_id
-        )
+        await rows(db, f"update delivery set day = current_date - 35, {change} where task_id = $1", task_id)
     await rows(db, "update delivery set state = 3, body = null where task_id = $1", ids[5])
-    assert await sweep_deliveries(db, shop.clock() - timedelta(days=34)) == 2
+    assert await sweep_deliveries(db, shop.clock().date() - timedelta(days=34)) == 2
     left = [str(row["task_id"]) for row in await rows(db, "select task_id from delivery order by id")]
     assert left == [*ids[:3], ids[5]]
 
@@ -580,10 +586,11 @@ async def test_the_sweep_goes_on_behind_a_batch_of_open_ones(
 ) -> None:
     monkeypatch.setattr("restante.store.deliveries.DELIVERIES_SWEPT_BATCH", 2)
     await posted_and_settled(shop, *[{"pingback_url": "http://127.0.0.1:1/"}] * 7)
-    await rows(db, "update delivery set created_at = now() - interval '35 days'")
+    await rows(db, "update delivery set day = current_date - 35 where id % 2 = 0 or id < 4")
+    await rows(db, "update delivery set day = current_date - 35 where id = (select max(id) from delivery)")
     await rows(db, "update delivery set state = 3 where id > (select min(id) + 2 from delivery)")
-    assert await sweep_deliveries(db, shop.clock() - timedelta(days=34)) == 4
-    assert await states(db) == {READY: 3}
+    assert await sweep_deliveries(db, shop.clock().date() - timedelta(days=34)) == 3
+    assert await states(db) == {READY: 3, DONE: 1}, "one in between is of a later day"
 
 
 async def test_attempts_leave_by_dropping_their_day(shop: Shop, db: Database) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -17,7 +19,8 @@ from restante.flow import accounts
 from restante.flow.accept import Judged
 from restante.flow.collect import Collector
 from restante.flow.end import cancel, expire
-from restante.store import queue, tasks
+from restante.flow.erase import erase
+from restante.store import erasure, queue, tasks
 from restante.store.database import Database
 from restante.web.wire import postback
 from restante.wiring import utc_now
@@ -43,6 +46,36 @@ async def test_cancelling_by_id_by_tag_and_all(shop: Shop, db: Database) -> None
     assert await cancel(db, utc_now(), postback, account_id=shop.id) == []
     assert {one.id for one in await shop.collector.ready(shop.id)} == {*ids[1:], *tagged}, "nobody waits for ever"
     assert (await shop.account()).balance == parse_usd("10")
+    assert not await differences(db)
+
+
+async def test_the_batches_of_one_end_are_one_pass_over_the_queue(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes on where the last one ended, however many tasks of others lie before it."""
+    monkeypatch.setattr("restante.flow.end.END_BATCH", 2)
+    monkeypatch.setattr("restante.flow.erase.END_BATCH", 2)
+    begun: list[queue.Place] = []
+
+    def told(batch: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def next_batch(*args: Any, **named: Any) -> Any:
+            begun.append(named["beyond"] if "beyond" in named else args[-1])
+            return await batch(*args, **named)
+
+        return next_batch
+
+    monkeypatch.setattr(queue, "take", told(queue.take))
+    monkeypatch.setattr(erasure, "seize", told(erasure.seize))
+    for end in ("cancel", "erase"):
+        posted = [await shop.post("a", "b", "c") for _ in range(2)]
+        ids = sorted(one for group in posted for one in group)
+        begun.clear()
+        if end == "cancel":
+            assert sorted(await cancel(db, utc_now(), postback, account_id=shop.id)) == ids
+        else:
+            assert (await erase(db, "shop", utc_now())).cancelled == len(ids)
+        assert begun == sorted(set(begun)), "never back"
+        assert [task_id in ids for _, task_id in begun] == [False, True, True, True]
     assert not await differences(db)
 
 

@@ -15,7 +15,7 @@ from restante.flow import accounts
 from restante.flow.accept import Judged
 from restante.flow.erase import erase
 from restante.flow.idempotency import Once, key_of
-from restante.store import queue
+from restante.store import erasure, queue
 from restante.store.database import Database
 from restante.store.deliveries import Kind, Owed
 from tests.flow.conftest import Shop
@@ -101,6 +101,71 @@ async def test_others_keep_what_they_have_and_new_tasks_are_whole(shop: Shop, db
     assert claimed.request is not None
     with pytest.raises(OperatorError):
         await erase(db, "nobody", shop.clock())
+    assert not await differences(db)
+
+
+@pytest.mark.parametrize("step", ["unfinished", "erase_deliveries", "erase_day", "erase_attempts", "erase_rest"])
+async def test_what_is_posted_and_settled_between_two_steps_is_whole(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Answer, listing, tag, webhook, its attempt, the answer to its key: the steps that follow leave them alone."""
+    await shop.post("before", tag="secret")
+    began = shop.clock()
+    token = await shop.lease()
+    once = Once(db, shop.acceptor, shop.clock, timedelta(hours=24))
+    key, rest = key_of(shop.id, "k", b""), getattr(erasure, step)
+    fresh: list[str] = []
+
+    def answer(ids: Any, _: Any) -> bytes:
+        fresh.extend(ids)
+        return b"[]"
+
+    async def meanwhile(*args: Any) -> Any:
+        if not fresh:
+            await once.accept(key, [Judged(MODEL, "kept", b'{"user_prompt":"hi"}')], answer)
+            await shop.claim(token)
+            owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/", None),)
+            assert await shop.settler.settle(msgspec.structs.replace(success(token, fresh[0]), owed=owed))
+            await db._on.execute(
+                "insert into attempt (day, delivery_id, made_at, milliseconds, account_id, task_id, kind)"
+                " select $1, id, $2, 1, account_id, task_id, kind from delivery",
+                began.date(),
+                began - timedelta(seconds=1),  # by the clock of another machine
+            )
+            await db._on.execute(
+                "insert into fingerprint values ($1, 'x', date_trunc('hour', $2::timestamptz), 1)", shop.id, began
+            )
+        return await rest(*args)
+
+    monkeypatch.setattr(erasure, step, meanwhile)
+    assert (await erase(db, "shop", began)).cancelled == 1
+    whole = ["task_request", "answer", "ready", "delivery", "attempt", "idempotency", "fingerprint", "tags"]
+    assert await kept(db) == dict.fromkeys(whole, 1)
+    assert [(one.id, one.tag) for one in await shop.collector.ready(shop.id)] == [(fresh[0], "kept")]
+    assert (await shop.collector.task_get(shop.id, fresh[0])).code == 20000
+    assert await once.first_answer(key) == b"[]"
+    assert not await differences(db)
+
+
+async def test_webhooks_and_attempts_leave_in_batches(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "ERASE_BATCH", 3)
+    ids = await shop.post(*["a"] * 5)
+    token = await shop.lease()
+    await shop.claim(token)
+    for one in ids:
+        owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/"), Owed(Kind.POSTBACK, "h:1", "http://h:1/", b"a body"))
+        assert await shop.settler.settle(msgspec.structs.replace(success(token, one), owed=owed))
+    await db._on.execute(
+        "insert into attempt (day, delivery_id, made_at, milliseconds, account_id, task_id, kind)"
+        " select day, id, created_at + n * interval '1 s', 1, account_id, task_id, kind"
+        " from delivery, generate_series(1, 2) n"
+    )
+    await db._on.execute("update attempt set account_id = account_id + 1 where delivery_id % 3 = 0")
+    others = await db._on.fetchval("select count(*) from attempt where account_id <> $1", shop.id)
+    assert (await erase(db, "shop", shop.clock())).webhooks == 10
+    assert await kept(db) == {"attempt": others}
     assert not await differences(db)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from datetime import timedelta
 
 import pytest
 
@@ -15,9 +17,9 @@ from restante.flow.live import Live
 from restante.providers.provider import Provider
 from restante.providers.registry import scripted_models
 from restante.providers.scripted import ScriptedProvider
-from restante.store import queue
+from restante.store import queue, tasks
 from restante.store.database import Database
-from tests.flow.conftest import Shop, until
+from tests.flow.conftest import Shop, parsed, until
 from tests.flow.test_run import Odd, working
 from tests.support import differences
 
@@ -114,3 +116,20 @@ async def test_a_process_whose_lease_ended_holds_nothing(shop: Shop, db: Databas
         await queue.retire(tx, asking._lease.token)
     _, answer, charged = await asking.ask(shop.id, MODEL, prompt("hi"))
     assert (type(answer), charged, (await shop.account()).held) == (InternalError, 0, 0)
+
+
+async def test_a_live_task_posted_at_midnight_has_one_day(shop: Shop, db: Database) -> None:
+    """Its id, its day and its time are of one reading of the clock: id_list finds it by them."""
+    midnight = shop.clock().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    asking = await live(shop)
+    readings = itertools.chain([midnight - timedelta(microseconds=1)], itertools.repeat(midnight))
+    asking._clock = lambda: next(readings)
+    task_id, answer, _ = await asking.ask(shop.id, MODEL, prompt("hi"))
+    assert isinstance(answer, Answer)
+    listed = await tasks.recorded(
+        db, shop.id, midnight - timedelta(days=1), midnight + timedelta(days=1),
+        backwards=False, skip=0, most=10, requests=False,
+    )  # fmt: skip
+    assert [one.id for one in listed] == [task_id]
+    assert parsed(task_id).posted_on(midnight.date()) == listed[0].posted_at.date()
+    assert not await differences(db)

@@ -28,7 +28,7 @@ async def test_a_paused_accounts_tasks_wait_and_resuming_wakes_them(shop: Shop, 
     token = await shop.lease()
     await shop.claim(token, 1)
     for _ in range(2):
-        await pause_account(db, "shop", paused=True)
+        await pause_account(db, "shop", paused=True, by="operator")
     assert (await shop.account()).paused
     waiting += await shop.post("d")
     assert await shop.claim(token) == []
@@ -40,7 +40,7 @@ async def test_a_paused_accounts_tasks_wait_and_resuming_wakes_them(shop: Shop, 
     await accounts.top_up(db, "shop", parse_usd("1"), utc_now())
     assert not await queue.promote(db)
     assert await shop.claim(token) == [], "neither money nor time wakes them"
-    await pause_account(db, "shop", paused=False)
+    await pause_account(db, "shop", paused=False, by="operator")
     assert {one.id for one in await shop.claim(token)} == set(waiting)
     assert isinstance((await (await live(shop)).ask(shop.id, MODEL, prompt("hi")))[1], Answer)
     assert not await differences(db)
@@ -50,10 +50,10 @@ async def test_a_debtor_that_is_resumed_still_waits_for_its_top_up(shop: Shop, d
     expensive, other = await shop.post("a", "b")
     token = await shop.lease()
     await shop.claim(token, 1)
-    await pause_account(db, "shop", paused=True)
+    await pause_account(db, "shop", paused=True, by="operator")
     await shop.settler.settle(success(token, expensive, "10.5"))
     assert await shop.claim(token) == []
-    await pause_account(db, "shop", paused=False)
+    await pause_account(db, "shop", paused=False, by="operator")
     assert await shop.claim(token) == []
     await accounts.top_up(db, "shop", parse_usd("5"), utc_now())
     assert [one.id for one in await shop.claim(token)] == [other]
@@ -64,11 +64,14 @@ async def test_resuming_while_workers_claim_leaves_no_task_asleep(shop: Shop, db
     ids = await shop.post(*["a"] * 60)
     token = await shop.lease()
     for _ in range(5):
-        await pause_account(db, "shop", paused=True)
+        await pause_account(db, "shop", paused=True, by="operator")
         claims = await asyncio.gather(
-            shop.claim(token, 5), shop.claim(token, 5), pause_account(db, "shop", paused=False), shop.claim(token, 5)
+            shop.claim(token, 5),
+            shop.claim(token, 5),
+            pause_account(db, "shop", paused=False, by="operator"),
+            shop.claim(token, 5),
         )
-        for one in [one for claimed in claims for one in claimed or []]:
+        for one in [one for claimed in claims if isinstance(claimed, list) for one in claimed]:
             ids.remove(one.id)
     assert {one.id for one in await shop.claim(token, 100)} == set(ids)
 
@@ -94,7 +97,7 @@ async def test_a_paused_model_is_claimed_by_nobody(shop: Shop, db: Database) -> 
 async def test_what_waits_can_be_cancelled_and_meets_its_deadline(shop: Shop, db: Database, what: str) -> None:
     one, other = await shop.post("a", "b")
     if what == "account":
-        await pause_account(db, "shop", paused=True)
+        await pause_account(db, "shop", paused=True, by="operator")
     else:
         await pause_model(db, MODEL, paused=True)
     assert await shop.claim(await shop.lease()) == []
@@ -107,4 +110,25 @@ async def test_what_waits_can_be_cancelled_and_meets_its_deadline(shop: Shop, db
 
 async def test_nobody_is_paused_by_a_wrong_name(db: Database) -> None:
     with pytest.raises(OperatorError, match="no account 'nobody'"):
-        await pause_account(db, "nobody", paused=True)
+        await pause_account(db, "nobody", paused=True, by="operator")
+
+
+async def test_an_owner_lifts_only_a_pause_of_its_own(shop: Shop, db: Database) -> None:
+    assert await pause_account(db, "shop", paused=True, by="owner")
+    assert await pause_account(db, "shop", paused=False, by="owner")
+    assert not (await shop.account()).paused
+    [waiting] = await shop.post("a")
+    assert await pause_account(db, "shop", paused=True, by="operator")
+    assert await pause_account(db, "shop", paused=True, by="owner"), "paused it is, but still by the operator"
+    token = await shop.lease()
+    assert not await pause_account(db, "shop", paused=False, by="owner")
+    assert (await shop.account()).paused
+    assert await shop.claim(token) == []
+    assert await pause_account(db, "shop", paused=False, by="operator")
+    assert [one.id for one in await shop.claim(token)] == [waiting]
+    assert await pause_account(db, "shop", paused=True, by="owner")
+    assert await pause_account(db, "shop", paused=True, by="operator"), "from now on the operator's"
+    assert not await pause_account(db, "shop", paused=False, by="owner")
+    assert await pause_account(db, "shop", paused=False, by="operator")
+    assert await pause_account(db, "shop", paused=False, by="owner"), "nothing to do"
+    assert not await differences(db)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,28 @@ async def test_calls_wait_for_a_database_that_is_away(db: Database, shop: Shop) 
         await meter.flush()
     meter._db = db
     assert (await meter.read(shop.id, "shop")).calls == {"live": (2, 2)}
+
+
+async def test_a_client_that_hangs_up_while_it_reads_has_its_calls_counted_once(
+    db: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement is committed, its reply on the way, when user_data's caller leaves."""
+    written, go_on, add = asyncio.Event(), asyncio.Event(), usage.add
+
+    async def slow(*args: Any) -> None:
+        await add(*args)
+        written.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(usage, "add", slow)
+    meter = Meter(db, At(LATE))
+    meter.count(shop.id, "live")
+    reading = asyncio.create_task(meter.read(shop.id, "shop"))
+    await written.wait()
+    reading.cancel()
+    await asyncio.wait([reading])
+    go_on.set()
+    assert (await meter.read(shop.id, "shop")).calls == {"live": (1, 1)}
 
 
 async def test_old_days_are_forgotten(db: Database, shop: Shop) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from restante.core.errors import OperatorError
 from restante.store.database import Conflict, Database, DatabaseLost, _migrations, statement
+from restante.store.queue import BEFORE_ALL
 from restante.wiring import utc_now
 from tests.conftest import dsn_of
 
@@ -122,7 +123,7 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 
 HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints", "accept",
-    "erase_day", "take",
+    "erase_day", "erase_deliveries", "erase_attempts", "take", "seize",
     "waiting_deliveries", "claim_deliveries", "record_attempts", "reserve", "correct_pace", "give_back", "park",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
     "gatherable", "gather", "take_batch", "batch_tasks", "lease_batched", "leave_batch", "note_saved",
@@ -158,7 +159,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "note_saved": (now.date(), ids, [1] * 1_000),
         "resendable": (now.date(), 1, ids[:100]),
         "resend": (1, ids[:100], [b""] * 100),
-        "sweep_deliveries": (0, now, 5_000),
+        "sweep_deliveries": (0, now.date(), 5_000),
         "webhook_errors": (1, now - timedelta(days=7), now, None, 1_000, 0),
         "list_tasks": (1, now - timedelta(days=7), now, True, 0, 1_000, True),
         "hold_live": (
@@ -169,8 +170,11 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000),
             *(1, 613, 1, 0, [None] * 1_000),
         ),
-        "erase_day": (now.date(), 1),
-        "take": (1, 1_000, None, None, None, now - timedelta(hours=72), [7] * 1_000),
+        "erase_day": (now.date(), 1, now),
+        "erase_deliveries": (now.date(), 1, now, ids[0], 1_000),
+        "erase_attempts": (now.date(), 1, 0, now, 1_000),
+        "take": (1, 1_000, None, None, None, now - timedelta(hours=72), [7] * 1_000, *BEFORE_ALL),
+        "seize": (1, 1_000, 1, now, *BEFORE_ALL),
         "count_fingerprints": ([1] * 1_000, [b""] * 1_000, now, now),
         "take_rate": (1, "live", 2_000, 40, None),
         "find_answer_kept": (1, "key", now),
@@ -191,7 +195,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
 async def test_looking_for_own_deadlines_reads_accounts_only(dsn: str, db: Database) -> None:
     """Where nobody has one, that and an empty list are all that the installation's look has more to do."""
     assert await scanned(dsn, "own_deadlines") <= {"account"}
-    assert not await scanned(dsn, "take", 1, 1_000, [1] * 1_000, None, None, utc_now(), [])
+    assert not await scanned(dsn, "take", 1, 1_000, [1] * 1_000, None, None, utc_now(), [], *BEFORE_ALL)
 
 
 async def test_migrations_may_skip_numbers(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,14 @@ def test_ai_is_flat_without_empty_null_and_false_fields_and_rounded() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["\u0660", "a\u2460", "\u3007\u00b2", "\uff21", "a b", "1", "\u00aa", "-x", ""])
+def test_any_name_of_a_field_becomes_one_that_xml_has(name: str) -> None:
+    """Clients name the fields of what is echoed; Unicode has letters and digits that XML's names have not."""
+    [element] = ElementTree.fromstring(xml({name: "x"}))
+    assert element.text == "x"
+    assert element.tag.isascii()
+
+
 @pytest.mark.contract("12.16 .ai")
 def test_ai_of_a_list_of_several_tasks_and_of_no_task() -> None:
     [entry] = ANSWER["tasks"]

@@ -100,6 +100,14 @@ async def test_pausing_an_account_over_http(restante: Restante) -> None:
         state = {"login": "a pauser", "paused": False}
         assert await ask(restante, OPERATOR, "account/resume", {"login": "a pauser"}) == (200, state)
         assert (await http.answers([entry["id"]]))[entry["id"]]["status_code"] == 20000
+    for word in (("account", "pause", "a pauser"), None):  # by the command, by the operator over HTTP
+        if word:
+            assert (await asyncio.to_thread(restante.run, *word)).returncode == 0
+        else:
+            assert (await ask(restante, OPERATOR, "account/pause", {"login": "a pauser"}))[0] == 200
+        status, answer = await ask(restante, account, "account/resume", None)
+        assert status == 403 and "operator paused this account" in answer["error"]
+        assert (await ask(restante, OPERATOR, "account/resume", {"login": "a pauser"})) == (200, state)
     assert (await ask(restante, account, "account/pause", {"login": OPERATOR[0]}))[0] == 403
     assert (await ask(restante, OPERATOR, "account/pause", {"login": "nobody at all"}))[0] == 404
     assert (await ask(restante, OPERATOR, "account/pause", {"account": 1}))[0] == 400

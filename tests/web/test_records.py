@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from dataforseo_client import ApiClient, Configuration
 from dataforseo_client.api.appendix_api import AppendixApi
 from dataforseo_client.models.appendix_webhook_resend_request_info import AppendixWebhookResendRequestInfo
+from starlette.requests import Request
 
+from restante.core.limits import ID_LIST_AT_ONCE
 from restante.core.task import Function
 from restante.flow.resend import NO_WEBHOOKS
+from restante.store import tasks
+from restante.web.records import Records
+from restante.wiring import utc_now
 from tests.support import Http, Restante, running, task
 from tests.web.calls import FAMILY_DATA, Shop, check_id, one_task, open_shop
 from tests.webhooks.receiver import Receiver, receiving
@@ -261,3 +267,38 @@ async def test_the_official_client_resends(restante: Restante, shop: Shop, http:
     bodies = [hit.body for hit in client.hits if hit.method == "POST"]
     assert bodies[0] == bodies[1]
     assert (await asyncio.to_thread(restante.run, "ledger", "audit")).returncode == 0
+
+
+async def test_id_list_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an account asks for at once, its walks go one after the other."""
+    going, most = 0, 0
+
+    async def recorded(*_: object, **__: object) -> list[object]:
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        await asyncio.sleep(0)
+        going -= 1
+        return []
+
+    class Away:
+        async def again(self, work: Callable[[], Awaitable[object]]) -> object:
+            return await work()
+
+    monkeypatch.setattr(tasks, "recorded", recorded)
+    records = Records(Away(), None, utc_now)  # type: ignore[arg-type]
+    when = moment(utc_now())
+    body = msgspec.json.encode([{"datetime_from": when, "datetime_to": when}])
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body}
+
+    async def call(account_id: int) -> bytes:
+        path = "/v3/ai_optimization/id_list"
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "account_id": account_id}
+        return bytes((await records.id_list(Request(scope, receive))).body)
+
+    assert all(b'"status_code":20000,' in one for one in await asyncio.gather(*(call(1) for _ in range(5))))
+    assert most == 1
+    await asyncio.gather(*(call(account_id) for account_id in range(1, 6)))
+    assert most == ID_LIST_AT_ONCE

@@ -107,7 +107,7 @@ def resume(login: str, json: Json = False) -> None:
 
 def _set_paused(login: str, *, paused: bool, json: bool) -> None:
     async def work(db: Database) -> None:
-        await pause_account(db, login, paused=paused)
+        await pause_account(db, login, paused=paused, by="operator")
 
     with_database(work)
     if json:

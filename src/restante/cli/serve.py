@@ -99,7 +99,7 @@ async def _api(loaded: Settings) -> None:
     stop = stop_on_signals()
     gemini_names(loaded)
     with listen(loaded) as server_socket:
-        async with database(loaded) as db:
+        async with database(loaded, serves=True) as db:
             login, password = await operator_account(db, loaded)
             if password is not None:
                 err.print(f"the password of {login} is in {password_file(loaded)}")
@@ -123,12 +123,13 @@ async def _worker(loaded: Settings, *, follow_stdin: bool) -> None:
     stop = stop_on_signals()
     if follow_stdin:
         await _stop_at_end_of_input(stop)
-    async with database(loaded) as db, working(db, loaded) as claiming:
+    async with database(loaded, serves=True) as db, working(db, loaded) as claiming:
         await _until(stop, claiming)
 
 
 async def _until(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
-    """Wait for the stop, or for a part that ended although it never should: then all of it ends, with an error."""
+    """Wait for the stop, or for a part that ended although nobody stopped it, since it broke or the database is a newer
+    restante's: then all of it ends, with an error."""
     waiting = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

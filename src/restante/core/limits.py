@@ -63,6 +63,7 @@ LISTED_OFFSET_MAX: Final = 100_000_000
 ID_LIST_DAYS: Final = 186  # six months, in any of which a client may count (contract §3.11)
 ID_LIST_METADATA_DAYS: Final = 31  # one month
 CLOCK_TOLERANCE_SECONDS: Final = 60.0  # "until now" by a client's clock that is ahead of ours
+ID_LIST_AT_ONCE: Final = 2  # walks of a process, one of an account: a quarter of its connections (flow/walks.py)
 RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 
 DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
@@ -88,6 +89,7 @@ COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transacti
 
 CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
+ERASE_BATCH: Final = 5_000  # webhooks deleted, attempts looked at in one statement of an erase: some 20 ms
 ERASE_POLL_SECONDS: Final = 0.05  # between looks whether an answer that is just being stored is; a group takes 8 ms
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
 DEADLINE_HOURS_MAX: Final = 24 * 30  # of a deadline that is set: a month is no deadline any more
@@ -120,6 +122,7 @@ STATUS_PAIRS: Final = 1_000  # (host, account) pairs looked at, and
 STATUS_DELIVERIES_OF_PAIR: Final = 20  # of each so many webhooks, oldest first
 
 # --- the database --------------------------------------------------------------------------------------
+MIGRATION_POLL_SECONDS: Final = 0.2  # between looks whether the processes of the old schema have ended
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
 RETENTION_SECONDS: Final = 3_600.0  # between looks for days to drop
 DROP_LOCK_SECONDS: Final = 2  # a drop that would wait longer for readers is left to the next look

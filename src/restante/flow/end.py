@@ -72,10 +72,13 @@ async def _end(
     token = secrets.randbits(63)
     await queue.register(db, token, f"ending tasks: {why}", LEASE_SECONDS)
     ended: list[str] = []
+    beyond = queue.BEFORE_ALL
     try:
         while taken := await queue.take(
-            db, token, END_BATCH, accounts=of, ids=ids, tag=tag, posted_before=posted_before, no_accounts=besides
-        ):
+            db, token, END_BATCH,
+            accounts=of, ids=ids, tag=tag, posted_before=posted_before, no_accounts=besides, beyond=beyond,
+        ):  # fmt: skip
+            beyond = max((one.posted_at, one.id) for one in taken)
             for day in sorted({one.day for one in taken}):
                 group = [
                     with_webhooks(failed(token, one.id, day, TaskFailed(why)), one.request, envelope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from restante.core.limits import (
     BUCKET_FORGOTTEN_SECONDS,
@@ -63,8 +63,8 @@ async def keep_retention(
     async def look() -> None:
         while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):
             pass
-        await sweep_deliveries(db, clock() - timedelta(days=result_days))
         today = clock().date()
+        await sweep_deliveries(db, today - timedelta(days=result_days))
         for table, days in kept:
             for name in await db.drop_days(table, today - timedelta(days=days)):
                 log.info("dropped %s: its time is over", name)
@@ -72,8 +72,8 @@ async def keep_retention(
     await _every(RETENTION_SECONDS, db, look)
 
 
-async def sweep_deliveries(db: Database, before: datetime) -> int:
-    """Forget the ended webhooks owed since before then, batch by batch; returns how many."""
+async def sweep_deliveries(db: Database, before: date) -> int:
+    """Forget the ended webhooks of tasks posted before that day, batch by batch; returns how many."""
     last, swept, more = 0, 0, True
     while more:
         last, count, more = await deliveries.sweep(db, last, before)

@@ -2,6 +2,8 @@
 
 While the heart beats, what the token holds is this process's alone. When it stops for longer than the lease, others
 delete the row and take the tasks over; whatever the old token settles afterwards changes nothing.
+
+A heartbeat also sees whether a newer restante has migrated the database: then this process has to stop (`outdated`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
 from restante.flow.health import Watched, report
@@ -41,6 +44,8 @@ class Lease:
         self._heart: asyncio.Task[None] | None = None
         self._holds: set[tuple[int, str | int]] = set()
         self._doubtful = False
+        #: Set when a newer restante has migrated the database; whoever runs this process stops it then.
+        self.outdated = asyncio.Event()
         self.seconds = seconds
         self.token = 0
         #: Held around whatever leases tasks to the token, until they are noted with `hold`.
@@ -98,7 +103,25 @@ class Lease:
             except Exception:
                 log.exception("no heartbeat; it goes on")
 
+    async def until_outdated(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends, or until this process is outdated: then it is cancelled."""
+        running, waiting = asyncio.create_task(work), asyncio.create_task(self.outdated.wait())
+        try:
+            await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            if not running.done():
+                running.cancel()
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.result()
+
     async def _beat_once(self) -> None:
+        if not self.outdated.is_set() and (newer := await self._db.newer()) is not None:
+            log.error(
+                "a newer restante has migrated the database (to %d), which this one does not know: it stops", newer
+            )
+            self.outdated.set()
         calls = report(self._watched) if self._watched else None
         if not await queue.heartbeat(self._db, self.token, self.seconds, calls):
             log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")

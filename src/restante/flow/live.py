@@ -40,6 +40,10 @@ from restante.store.queue import LiveHeld, LiveOrder
 log = logging.getLogger("restante.live")
 
 
+#: A task's id; the token and the time of its hold, or why there is none.
+_Held = tuple[str, tuple[int, datetime] | Refusal]
+
+
 class Live:
     """Runs live tasks on this process's own lease; one per process."""
 
@@ -62,27 +66,18 @@ class Live:
         self._seconds = seconds
         self._cap_of_all = cap_of_all  # what all accounts may spend a day, in nano-dollars; 0: without limit
         self._pacer = pacer or Pacer(db, providers)
-        self._holds: Group[_Asked, tuple[int, datetime] | Refusal] = Group(self._hold)
+        self._holds: Group[_Asked, _Held] = Group(self._hold)
 
     async def ask(
         self, account_id: int, model: Model, prompt: Prompt, allowance: Allowance = UNLIMITED
     ) -> tuple[str, Answer | Refusal, int]:
         """The task's id, the answer or why there is none, and the charge in nano-dollars."""
-        task_id = mint_id(self._clock(), account_id, Function.LIVE, secrets.randbits(48))
+        once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
         try:
-            order = LiveOrder(
-                task_id,
-                account_id,
-                int(LIVE_HOLD),
-                allowance.live_at_once,
-                allowance.spend_per_day,
-                model.provider,
-                model.served,
-            )
-            once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
-            held = await self._holds.submit(_Asked(order, once))
+            task_id, held = await self._holds.submit(_Asked(account_id, model, allowance, once))
         except DatabaseLost as error:
-            log.error("live task %s was not held: %s", task_id, error)
+            task_id = _mint(self._clock(), account_id)
+            log.error("a live task was not held, its client was told %s: %s", task_id, error)
             return task_id, InternalError(), 0
         if isinstance(held, Refusal):
             return task_id, held, 0
@@ -135,12 +130,26 @@ class Live:
         outcome = await self._pacer.heard(name, call.model, permit, outcome)
         return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
 
-    async def _hold(self, group: Sequence[_Asked]) -> Sequence[tuple[int, datetime] | Refusal]:
+    async def _hold(self, group: Sequence[_Asked]) -> Sequence[_Held]:
+        # One reading of the clock for the id, its day and posted_at: around midnight two would name two days.
         now = self._clock()
+        orders = [
+            LiveOrder(
+                _mint(now, one.account_id),
+                one.account_id,
+                int(LIVE_HOLD),
+                one.allowance.live_at_once,
+                one.allowance.spend_per_day,
+                one.model.provider,
+                one.model.served,
+            )
+            for one in group
+        ]
+        repeats = [one.once for one in group]
         async with self._lease.claiming:
             token = self._lease.token
             try:
-                fates, found = await self._db.settled(lambda: self._take(token, now, group), now.date())
+                fates, found = await self._db.settled(lambda: self._take(token, now, orders, repeats), now.date())
             except DatabaseLost:
                 self._lease.doubt()
                 raise
@@ -148,35 +157,41 @@ class Live:
                 self._lease.hold(token, task_id)
         if found is None:
             raise DatabaseLost("this process's lease ended; a new one is being made")
-        return [fate or _fate(one.order, found) or (token, now) for one, fate in zip(group, fates, strict=True)]
+        return [(one.id, fate or _fate(one, found) or (token, now)) for one, fate in zip(orders, fates, strict=True)]
 
     async def _take(
-        self, token: int, now: datetime, group: Sequence[_Asked]
+        self, token: int, now: datetime, orders: Sequence[LiveOrder], repeats: Sequence[Wanted | None]
     ) -> tuple[list[Refusal | None], LiveHeld | None]:
         """The duplicates among the group, and the fates of the others; None: the lease has ended."""
-        repeats = [one.once for one in group]
-        everything = [one.order for one in group]
         if not self._cap_of_all and not any(repeats):
-            held = await queue.hold_live(self._db, token, now, everything)
-            return [None] * len(group), held
+            held = await queue.hold_live(self._db, token, now, orders)
+            return [None] * len(orders), held
         async with self._db.transaction() as tx:
             if self._cap_of_all:
                 await spending.lock_spending(tx)
             # All accounts of the group, not only those with limits: hold_live locks them too, and one order is needed.
-            await spending.lock_payers(tx, [one.account_id for one in everything])
+            await spending.lock_payers(tx, [one.account_id for one in orders])
             fates = await duplicates.judge(tx, now, repeats)
-            fresh = [one.order for one, fate in zip(group, fates, strict=True) if fate is None]
+            fresh = [one for one, fate in zip(orders, fates, strict=True) if fate is None]
             held = await queue.hold_live(tx, token, now, fresh, self._cap_of_all)
             if held is not None:
-                await duplicates.count(tx, now, [one.once for one in group if one.order.id in held.held])
+                await duplicates.count(
+                    tx, now, [once for one, once in zip(orders, repeats, strict=True) if one.id in held.held]
+                )
         return fates, held
 
 
 class _Asked(msgspec.Struct, frozen=True):
     """A live task on its way in; `once` where its account has a limit of duplicates."""
 
-    order: LiveOrder
+    account_id: int
+    model: Model
+    allowance: Allowance
     once: Wanted | None
+
+
+def _mint(now: datetime, account_id: int) -> str:
+    return mint_id(now, account_id, Function.LIVE, secrets.randbits(48))
 
 
 def _fate(one: LiveOrder, found: LiveHeld) -> Refusal | None:

@@ -67,7 +67,10 @@ class Resender:
         wanted = {found[text.lower()].id: found[text.lower()] for text in ids if said[text].code == CREATED_CODE}
         if wanted:
             webhooks = await asyncio.to_thread(lambda: [self._webhooks(one) for one in wanted.values()])
-            await self._db.settled(lambda: deliveries.resend(self._db, account_id, webhooks))
+            sent = await self._db.settled(lambda: deliveries.resend(self._db, account_id, webhooks))
+            for text in ids:  # forgotten since, as their answers will be
+                if said[text].code == CREATED_CODE and text.lower() not in sent:
+                    said[text] = _said(ResultsExpired(), found[text.lower()])
         return [said[text] for text in ids]
 
     def _webhooks(self, task: Resendable) -> Webhooks:

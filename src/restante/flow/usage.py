@@ -85,7 +85,7 @@ class Meter:
 
     async def read(self, account_id: int, login: str) -> Usage:
         """An account's figures, those of this process to the last call. Raises DatabaseLost."""
-        await self.flush()
+        await asyncio.shield(self.flush())  # a client that hangs up half-way would have it counted twice
         minute = self._clock().replace(second=0, microsecond=0)
         account = await accounts.read(self._db, login)
         assert account is not None  # it has just proved who it is, and accounts are never deleted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -18,6 +19,9 @@ class Credentials(msgspec.Struct, frozen=True):
     login: str
     digest: bytes
     limits: dict[str, int] = {}
+
+
+By = Literal["operator", "owner"]  # whose word it is
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -86,9 +90,10 @@ async def set_digest(db: Session, login: str, digest: bytes) -> bool:
     return await db.value("set_secret", login, digest) is not None
 
 
-async def set_paused(tx: Session, login: str, *, paused: bool) -> bool:
-    """Pause or resume an account; in one transaction with what that wakes. False when there is no such account."""
-    return await tx.value("set_paused", login, paused) is not None
+async def set_paused(tx: Session, login: str, *, paused: bool, by: By) -> bool | None:
+    """Pause or resume an account. False: only the operator, who paused it, may resume it. None: there is none."""
+    stopped = await tx.value("set_paused", login, paused, by)
+    return None if stopped is None else not stopped
 
 
 async def set_limits(db: Session, login: str, changes: Mapping[str, int | None]) -> dict[str, int] | None:

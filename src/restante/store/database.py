@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import asyncpg
 
 from restante.core.errors import OperatorError, RestanteError
-from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, DROP_LOCK_SECONDS, POOL_CONNECTIONS
+from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, DROP_LOCK_SECONDS, MIGRATION_POLL_SECONDS, POOL_CONNECTIONS
 
 log = logging.getLogger("restante.database")
 
@@ -240,12 +240,36 @@ class Database(Session):
             with contextlib.suppress(*_LOST, asyncpg.PostgresError):
                 await connection.close(timeout=1)
 
-    async def migrate(self) -> None:
+    async def migrate(self, *, wait: bool = False) -> None:
         """Bring the schema up to date: numbered SQL, forward only, under a lock, so that ten processes may start at
-        once. Raises OperatorError when the database is newer than this restante."""
-        with our_errors():
-            async with self._pool.acquire() as connection:
-                await _migrate(connection)
+        once. Never under processes that live: those that run know the old schema only, and would bring webhooks again
+        and miscount. `wait`: first for those that may have been killed, whose leases end in a moment.
+
+        Raises OperatorError when other processes live, or when the database is newer than this restante.
+        """
+        until: float | None = None
+        while True:
+            with our_errors():
+                async with self._pool.acquire() as connection:
+                    living = await _migrate(connection)
+            if living is None:
+                return
+            now = asyncio.get_running_loop().time()
+            if until is None:
+                until = now + (living.seconds if wait else 0)
+                if wait:
+                    log.warning("%s The database is migrated when they have ended; waiting.", living.said)
+            if now >= until:
+                raise OperatorError(
+                    f"The database has to be migrated for this restante. {living.said}",
+                    "Stop them, all of them, then start this restante: `restante up`, or `restante api`.",
+                )
+            await asyncio.sleep(min(MIGRATION_POLL_SECONDS, until - now))
+
+    async def newer(self) -> int | None:
+        """The database's migration where it is one that this restante does not know: a newer one runs on it now."""
+        at: int = await self.value("schema_version")
+        return at if at > _migrations()[-1][0] else None
 
     async def prepare_days(self, today: date) -> None:
         """Make the daily partitions from yesterday (clocks of nodes differ) to DAYS_AHEAD days ahead."""
@@ -275,7 +299,15 @@ def _migrations() -> Sequence[tuple[int, str, str]]:
     return sorted((int(path.name[:4]), path.name, path.read_text()) for path in found if path.name.endswith(".sql"))
 
 
-async def _migrate(connection: Any) -> None:
+class _Living(NamedTuple):
+    """Processes with a lease on the database: in words, and how long the last of them lasts."""
+
+    said: str
+    seconds: float
+
+
+async def _migrate(connection: Any) -> _Living | None:
+    """Migrate, unless other processes live, which are then returned."""
     known = _migrations()
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
@@ -289,15 +321,32 @@ async def _migrate(connection: Any) -> None:
                 f"The database is at migration {at}, this restante knows only {known[-1][0]}.",
                 "Run the newer restante that migrated it; migrations are forward only.",
             )
-        for version, name, text in known:
-            if version > at:
-                log.info("migrating the database: %s", name)
-                await connection.execute(text)
-                await connection.execute("insert into schema_migration (version, name) values ($1, $2)", version, name)
+        pending = [one for one in known if one[0] > at]
+        if pending and at and (living := await _living(connection)) is not None:
+            return living
+        for version, name, text in pending:
+            log.info("migrating the database: %s", name)
+            await connection.execute(text)
+            await connection.execute("insert into schema_migration (version, name) values ($1, $2)", version, name)
         await _set_role(connection)
     # What was just set holds for new sessions only; this one goes on serving, and the pool resets nothing.
     for name, value in _ROLE_SETTINGS.items():
         await connection.execute(f"set {name} = '{value}'")
+    return None
+
+
+async def _living(connection: Any) -> _Living | None:
+    found = await connection.fetch(
+        "select name, extract(epoch from expires_at - now())::float8 as seconds from worker"
+        " where expires_at > now() order by name"
+    )
+    if not found:
+        return None
+    names = ", ".join(row["name"] for row in found)
+    number = (
+        "1 process of an older restante runs" if len(found) == 1 else f"{len(found)} processes of an older restante run"
+    )
+    return _Living(f"{number}: {names}.", max(row["seconds"] for row in found))
 
 
 async def _set_role(connection: Any) -> None:

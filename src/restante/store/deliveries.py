@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import IntEnum
 
 import msgspec
@@ -129,14 +129,16 @@ async def record(db: Session, token: int, now: datetime, group: Sequence[Attempt
     return {row["id"] for row in rows}
 
 
-async def resend(db: Session, account_id: int, wanted: Sequence[Webhooks]) -> int:
-    """Send the webhooks of these tasks again, all in one statement; returns how many are on their way."""
-    return len(await db.rows("resend", account_id, [one.task_id for one in wanted], [one.body for one in wanted]))
+async def resend(db: Session, account_id: int, wanted: Sequence[Webhooks]) -> set[str]:
+    """Send the webhooks of these tasks again, all in one statement; returns the tasks whose are on their way, without
+    those that are forgotten."""
+    rows = await db.rows("resend", account_id, [one.task_id for one in wanted], [one.body for one in wanted])
+    return {str(row["task_id"]) for row in rows}
 
 
-async def sweep(db: Session, after: int, before: datetime) -> tuple[int, int, bool]:
-    """Forget ended deliveries made before then, one batch beyond the id `after`: the last id looked at, how many left,
-    and whether there may be more."""
+async def sweep(db: Session, after: int, before: date) -> tuple[int, int, bool]:
+    """Forget ended deliveries of tasks posted before that day, one batch beyond the id `after`: the last id looked at,
+    how many left, and whether there may be more."""
     row = await db.row("sweep_deliveries", after, before, DELIVERIES_SWEPT_BATCH)
     assert row is not None
     return row["last"] or after, row["swept"], row["more"]

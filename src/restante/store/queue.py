@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
@@ -15,6 +15,8 @@ from restante.store.packing import pack, unpack
 from restante.store.tasks import GEMINI
 
 CHANNEL = "restante_queue"  # notified after tasks became ready
+Place = tuple[datetime, str]  # a task's, in the order of posting: when it was posted, and its id
+BEFORE_ALL: Place = (datetime(2000, 1, 1, tzinfo=UTC), "00000000-0000-0000-0000-000000000000")
 LIVE = "live"  # the provider of lane 0: live tasks, claimable once the process that ran them is gone
 
 
@@ -44,6 +46,7 @@ class Taken(msgspec.Struct, frozen=True):
 
     id: str
     day: date
+    posted_at: datetime
     request: bytes | None
 
 
@@ -132,7 +135,7 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
             account_id=row["account_id"],
             lost=row["lost"],
             tries=row["tries"],
-            request=None if row["request"] is None else unpack(row["request"]),
+            request=_unpacked(row["request"]),
             wasted=row["wasted"],
         )
         for row in await db.rows("claim", token, lane, most)
@@ -253,12 +256,16 @@ async def take(
     tag: str | None = None,
     posted_before: datetime | None = None,
     no_accounts: Sequence[int] = (),
+    beyond: Place = BEFORE_ALL,
 ) -> list[Taken]:
-    """Lease queued tasks in order to end them: those that meet every condition given, and of none of `no_accounts`."""
-    rows = await db.rows("take", token, most, accounts, ids, tag, posted_before, no_accounts)
-    return [
-        Taken(str(row["id"]), row["day"], None if row["request"] is None else unpack(row["request"])) for row in rows
-    ]
+    """Lease queued tasks in order to end them: those that meet every condition given, of none of `no_accounts`, that
+    come after `beyond` in the order of posting; the first ones of them, in no order."""
+    rows = await db.rows("take", token, most, accounts, ids, tag, posted_before, no_accounts, *beyond)
+    return [Taken(str(row["id"]), row["day"], row["posted_at"], _unpacked(row["request"])) for row in rows]
+
+
+def _unpacked(stored: bytes | None) -> bytes | None:
+    return None if stored is None else unpack(stored)
 
 
 async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:

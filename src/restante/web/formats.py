@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SINGLE: Final = frozenset({"live", "task_get", "user_data"})  # endpoints whose result is one object; others list
 _PLACES: Final = 3  # decimals that .ai keeps of a number
-_NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]")  # \w has letters that XML names have not
 _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -19,6 +19,7 @@ from restante.flow import accounts
 from restante.flow.end import cancel
 from restante.flow.pause import pause_account, pause_model
 from restante.providers.registry import Catalogue
+from restante.store.accounts import By
 from restante.store.database import Database
 from restante.web import body, examples
 from restante.web.operation import Operation
@@ -139,7 +140,7 @@ class Own:
                 name="resume_account",
                 path=f"{PREFIX}/account/resume",
                 summary="Resume an account",
-                description="What waited goes on at once.",
+                description="What waited goes on at once. What the operator paused, the operator alone resumes.",
                 endpoint=_answered(partial(self.account, paused=False)),
                 rows=[AccountState("shop@example.org", False)],
             ),
@@ -183,7 +184,9 @@ class Own:
         login = (await self._read(request, AccountRequest)).login
         await self._whose(request, login)
         login = login or login_of(request)
-        await pause_account(self._db, login, paused=paused)
+        by: By = "operator" if await self._is_operator(request) else "owner"
+        if not await pause_account(self._db, login, paused=paused, by=by):
+            raise _Refused(403, "the operator paused this account and alone may resume it")
         return AccountState(login, paused)
 
     async def model(self, request: Request, *, paused: bool) -> ModelState:
@@ -215,8 +218,11 @@ class Own:
             raise _Refused(404, error.problem) from None
 
     async def _operator_only(self, request: Request) -> None:
-        if login_of(request) != await accounts.operator(self._db):
+        if not await self._is_operator(request):
             raise _Refused(403, "only the operator may do this")
+
+    async def _is_operator(self, request: Request) -> bool:
+        return login_of(request) == await accounts.operator(self._db)
 
 
 def _answered(work: Callable[[Request], Awaitable[msgspec.Struct]]) -> Callable[[Request], Awaitable[Response]]:

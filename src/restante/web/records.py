@@ -37,6 +37,7 @@ from restante.core.errors import (
 from restante.core.task import Function, parse_id
 from restante.flow.collect import Fetched
 from restante.flow.resend import Resender
+from restante.flow.walks import Walks
 from restante.store import deliveries, tasks
 from restante.store.database import Database
 from restante.store.deliveries import FailedAttempt, Kind
@@ -75,6 +76,7 @@ class Records:
     ) -> None:
         self._db = db
         self._resender = resender
+        self._walks = Walks()
         self._ignore_unknown = ignore_unknown
         self._clock = clock
         self._error_days = error_days
@@ -187,18 +189,19 @@ class Records:
         since, until = _moment(value.datetime_from), _moment(value.datetime_to)
         assert since is not None
         assert until is not None
-        rows = await self._db.again(
-            lambda: tasks.recorded(
-                self._db,
-                account_of(request),
-                since,
-                until + _SECOND,
-                backwards=value.sort == "desc",
-                skip=value.offset or 0,
-                most=value.limit or limits.LISTED_ROWS_MAX,
-                requests=value.include_metadata is True,
+        async with self._walks.turn(account_of(request)):
+            rows = await self._db.again(
+                lambda: tasks.recorded(
+                    self._db,
+                    account_of(request),
+                    since,
+                    until + _SECOND,
+                    backwards=value.sort == "desc",
+                    skip=value.offset or 0,
+                    most=value.limit or limits.LISTED_ROWS_MAX,
+                    requests=value.include_metadata is True,
+                )
             )
-        )
         result = msgspec.json.encode([_id_list_row(row, metadata=value.include_metadata is True) for row in rows])
         return self._listed(request, Function.ID_LIST, _ID_LIST, asked.request, result, len(rows), started)
 

@@ -6,13 +6,16 @@ alter table account
     add today date,
     add today_posted bigint not null default 0, -- task_post
     add today_live bigint not null default 0,
-    add paused boolean not null default false; -- its queued tasks wait, its live tasks are refused
+    add paused boolean not null default false, -- its queued tasks wait, its live tasks are refused
+    add paused_by text check (paused_by in ('operator', 'owner')), -- who may end it: an owner only what was their word
+    add constraint account_paused_by_somebody check (paused = (paused_by is not null));
 update account a set today = t.day, today_posted = t.posted, today_live = t.live
 from (
     select distinct on (account_id) account_id, day,
         coalesce(sum(case when state = 0 then held else charged end) filter (where function <> 612), 0)::bigint as posted,
         coalesce(sum(case when state = 0 then held else charged end) filter (where function = 612), 0)::bigint as live
-    from task group by account_id, day order by account_id, day desc
+    from task where day >= (now() at time zone 'UTC')::date - 1 -- older ones are nobody's today
+    group by account_id, day order by account_id, day desc
 ) t
 where t.account_id = a.id;
 

@@ -1,5 +1,6 @@
--- Forget the prompts, answers, providers' replies and tags of an account's finished tasks of one day; the slim rows stay for the audit.
--- $1 day  $2 account. Returns how many tasks had any.
+-- Forget the prompts, answers, providers' replies and tags of an account's finished tasks of one day; the slim rows
+-- stay for the audit.
+-- $1 day  $2 account  $3 posted before: what came since the erase began stays whole. Returns how many tasks had any.
 -- An id begins with its minute and its account, so that the key finds them: one look for each minute of the day.
 with span as materialized (
     select (minute || '-' || account || '-0000-0000-000000000000')::uuid as first,
@@ -11,7 +12,8 @@ with span as materialized (
 ), found as materialized (
     select t.id, t.tag from span s
     cross join lateral (
-        select id, tag from task where day = $1 and id between s.first and s.last and account_id = $2 and state <> 0
+        select id, tag from task
+        where day = $1 and id between s.first and s.last and account_id = $2 and state <> 0 and posted_at <= $3
     ) t
 ), answers as (
     delete from answer a using found f where a.day = $1 and a.id = f.id returning a.id

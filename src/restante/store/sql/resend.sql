@@ -1,6 +1,7 @@
 -- Webhooks of tasks go out again, on their schedule from the beginning. $1 account  $2 task ids  $3 bodies of postbacks
 -- (null: the task has none). One that is ready or leased needs no second one; a leased one's worker finds out that it
--- begins anew when its attempt is recorded. Locked in the order of record_attempts.
+-- begins anew when its attempt is recorded. Locked in the order of record_attempts. Returns the
+-- tasks that had any.
 with item as materialized (
     select x.id, u.body from unnest($2::uuid[], $3::bytea[]) as u (task_id, body)
     cross join lateral (
@@ -14,4 +15,4 @@ set state = case when d.state = 2 then 2 else 0 end, run_at = null, attempts = 0
     body = case when d.kind = 2 then coalesce(d.body, i.body) end
 from item i
 where d.id = i.id and d.id = any (array (select id from locked))
-returning d.id
+returning d.task_id

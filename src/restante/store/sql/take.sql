@@ -1,6 +1,8 @@
 -- Lease queued tasks, ready or parked, in order to end them. $1 token  $2 how many at the most, and of these only:
 -- $3 of these accounts  $4 with these ids  $5 with this tag  $6 posted before (each null: any)
 -- $7 of none of these accounts. Live tasks never.
+-- $8, $9 posted, and with an id, beyond these: where the last batch ended, so that all batches are one pass over the
+-- queue, which is everybody's.
 with me as materialized (
     select token from worker where token = $1 for key share
 ), picked as materialized (
@@ -11,12 +13,13 @@ with me as materialized (
         and ($5::text is null or q.tag = $5)
         and q.posted_at < coalesce($6::timestamptz, 'infinity')
         and q.account_id <> all ($7::int[])
-    order by q.posted_at limit $2 for update skip locked
+        and q.posted_at >= $8 and (q.posted_at, q.id) > ($8, $9::uuid)
+    order by q.posted_at, q.id limit $2 for update skip locked
 ), mine as (
     update queue q set state = 2, run_at = null, batch = null, token = $1
     where q.ctid = any (array (select ctid from picked))
-    returning q.id, q.day
+    returning q.id, q.day, q.posted_at
 )
-select m.id, m.day, r.request
+select m.id, m.day, m.posted_at, r.request
 from mine m
 left join lateral (select request from task_request r where r.day = m.day and r.id = m.id limit 1) r on true

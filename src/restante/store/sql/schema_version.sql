@@ -1,0 +1,2 @@
+-- The newest migration that was applied, by whichever restante.
+select max(version) from schema_migration
