@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+import uvloop
 
 from restante.app import address, listen, serving
 from restante.cli.common import err, settings
@@ -49,7 +50,7 @@ def up(
 ) -> None:
     """Serve: PostgreSQL, migrations, the API and its workers in one go. Ctrl-C drains and stops all of it."""
     loaded = settings(host=host, port=port, workers=workers, provider=_chosen(provider, offline=offline))
-    asyncio.run(_up(loaded))
+    uvloop.run(_up(loaded))
 
 
 async def _up(loaded: Settings) -> None:
@@ -91,7 +92,7 @@ def _where_password(loaded: Settings, restante: Running) -> str:
 
 def api(host: Host = None, port: Port = None, provider: Provider = None, offline: Offline = False) -> None:
     """Serve the API only; workers run elsewhere on the same database."""
-    asyncio.run(_api(settings(host=host, port=port, provider=_chosen(provider, offline=offline))))
+    uvloop.run(_api(settings(host=host, port=port, provider=_chosen(provider, offline=offline))))
 
 
 async def _api(loaded: Settings) -> None:
@@ -115,7 +116,7 @@ def worker(
 ) -> None:
     """Run tasks: claim, ask the model, settle. As many workers as you like share one database."""
     loaded = settings(provider=_chosen(provider, offline=offline), concurrency=concurrency)
-    asyncio.run(_worker(loaded, follow_stdin=follow_stdin))
+    uvloop.run(_worker(loaded, follow_stdin=follow_stdin))
 
 
 async def _worker(loaded: Settings, *, follow_stdin: bool) -> None:
