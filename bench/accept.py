@@ -103,6 +103,8 @@ def _arguments(client: Client, lane: int, first: int) -> tuple[object, ...]:
         [msgspec.json.encode({"user_prompt": prompt(n), "model_name": MODEL, "tag": f"t{n}"}) for n in numbers],
         GEMINI,
         Function.TASK_POST,
+        0,
+        0,
     )
 
 

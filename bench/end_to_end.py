@@ -134,7 +134,7 @@ async def _accept(session: Session, client: Client, lane: int, first: int) -> No
         )
         for n in range(first, first + TASKS_PER_POST)
     ]
-    assert await tasks.accept(session, client.account_id, now, orders) == TASKS_PER_POST
+    assert (await tasks.accept(session, client.account_id, now, orders)).number == TASKS_PER_POST
 
 
 async def _claim_settle_collect(session: Session, token: int, lane: int) -> None:

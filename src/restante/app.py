@@ -18,18 +18,25 @@ from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
 from restante.flow.expire import keep_days, keep_swept
+from restante.flow.health import Watched
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
 from restante.flow.rates import Rates
+from restante.flow.resend import Resender
 from restante.flow.settle import Settler
+from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.web.api import Api, create_app
+from restante.web.api import Api
+from restante.web.appendix import Appendix
+from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
+from restante.web.records import Records
+from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_provider, utc_now
 
@@ -80,16 +87,23 @@ async def _answers(server: _Server) -> None:
     await server.answers.wait()
 
 
+def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
+    meter = Meter(db, utc_now)
+    stack.push_async_callback(meter.close)
+    stack.enter_context(background(meter.keep_flushed()))
+    return meter
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = build_provider(settings)
+        provider = Watched(build_provider(settings))
         stack.push_async_callback(provider.close)
         catalogue = Catalogue(provider)
         await catalogue.begin()
-        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds)
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=provider)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
@@ -98,12 +112,15 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
-        acceptor = Acceptor(db, provider.name, Waker(db), utc_now)
+        meter = _metering(stack, db)
+        rates = RateLimits(Rates(db), utc_now, meter.count)
+        cap_of_all = settings.provider_cap()
+        acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             Collector(db, utc_now, settings.ready_hours * 3_600),
-            Live(db, lease, provider, settler, utc_now),
+            Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
                 catalogue.find,
@@ -111,13 +128,30 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
                 ignore_unknown=settings.unknown_fields == "ignore",
                 allow=AllowList(settings.webhook_allow),
             ),
-            RateLimits(Rates(db), utc_now),
             utc_now,
             settings.body_bytes,
         )
+        records = Records(
+            db,
+            Resender(db, utc_now, postback),
+            utc_now,
+            error_days=settings.error_days,
+            ignore_unknown=settings.unknown_fields == "ignore",
+            body_bytes=settings.body_bytes,
+        )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
+        own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
         config = uvicorn.Config(
-            create_app(api.routes() + Own(db, utc_now, settings.body_bytes).routes(), passwords, utc_now),
+            create_app(
+                api.operations()
+                + Appendix(db, provider.name, meter, utc_now).operations()
+                + records.operations()
+                + own.operations(),
+                rates,
+                settings.allowance(),
+                passwords,
+                utc_now,
+            ),
             http="httptools",
             loop="none",
             proxy_headers=False,

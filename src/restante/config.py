@@ -16,6 +16,7 @@ from msgspec import Meta
 from restante.core import limits
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
+from restante.core.money import Nano, parse_usd
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
 
@@ -71,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_days: Annotated[
         int, Meta(ge=4, le=3_650, description="Days that the tasks themselves, without their texts, are kept.")
     ] = limits.TASK_DAYS
+    error_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650, description="Days that attempts to bring webhooks are kept and the failed ones listed."),
+    ] = limits.ERROR_DAYS
     provider: Annotated[
         ProviderName | None,
         Meta(description="Which provider answers the Gemini names; by default gemini with a key, embedded offline."),
@@ -136,6 +141,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     live_at_once: Annotated[
         Rate, Meta(description="Live tasks that an account may have at work at the same time; 0 is without limit.")
     ] = limits.LIVE_AT_ONCE
+    spend_per_day: Annotated[
+        str,
+        Meta(
+            description="US dollars that the tasks an account posts on one UTC day may cost, open ones counted by what"
+            " is held for them; further tasks are refused. 0 is without limit, as for the next."
+        ),
+    ] = "0"
+    provider_spend_per_day: Annotated[
+        str,
+        Meta(
+            description="The same over all accounts. An installation has one provider for the Gemini names, so that"
+            " its cap and the installation's are one."
+        ),
+    ] = "0"
     idempotency_hours: Annotated[
         float, Meta(gt=0, le=8_784, description="How long an `Idempotency-Key` has its first answer.")
     ] = limits.IDEMPOTENCY_HOURS
@@ -157,9 +176,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def allowance(self) -> Allowance:
         """What an account may call that has no limits of its own."""
+        spend = _usd("spend_per_day", self.spend_per_day)
         if self.limits == "relaxed":
-            return UNLIMITED
+            return msgspec.structs.replace(UNLIMITED, spend_per_day=spend)
         return Allowance(
+            spend_per_day=spend,
             task_post=self.rate_task_post,
             live=self.rate_live,
             tasks_ready=self.rate_tasks_ready,
@@ -173,6 +194,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             errors=self.rate_errors,
             live_at_once=self.live_at_once,
         )
+
+    def provider_cap(self) -> Nano:
+        """What the tasks that all accounts post on one UTC day may cost; 0: without limit."""
+        return _usd("provider_spend_per_day", self.provider_spend_per_day)
 
     def provider_name(self) -> ProviderName:
         """The provider that answers the Gemini names (design, "Which model answers").
@@ -218,6 +243,8 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
         except msgspec.ValidationError as error:
             raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
     settings = Settings(**values)
+    settings.allowance()
+    settings.provider_cap()  # now: a cap that cannot be read must not become none
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
@@ -228,6 +255,16 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
     others = {name: text for name, text in environ.items() if name not in {variable(field) for field in fields}}
     values = {field: getattr(settings, field) for field in fields if field != "password"}
     return others | {variable(field): _text(value) for field, value in values.items() if value is not None}
+
+
+def _usd(field: str, text: str) -> Nano:
+    try:
+        amount = parse_usd(text)
+    except ValueError as error:
+        raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
+    if amount < 0:
+        raise OperatorError(f"{variable(field)} cannot be used: it is negative.", "0 is without limit.")
+    return amount
 
 
 def _text(value: object) -> str:

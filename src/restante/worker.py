@@ -14,6 +14,7 @@ from restante.config import Settings
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
+from restante.flow.health import Watched
 from restante.flow.lease import Lease
 from restante.flow.run import Runner
 from restante.flow.settle import Settler
@@ -32,7 +33,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     """A worker, claiming once this is entered; leaving it drains: calls in flight may end within drain_seconds, then
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = build_provider(settings)
+        provider = Watched(build_provider(settings))
         stack.push_async_callback(provider.close)
         settler = Settler(db, utc_now)
         lease = Lease(
@@ -40,6 +41,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             f"worker {socket.gethostname()} {os.getpid()}",
             settings.lease_seconds,
             on_lost=lambda token: abandon(token),
+            watched=provider,
+            claims=True,
         )
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
@@ -84,6 +87,7 @@ def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
         ready_seconds=settings.ready_hours * 3_600,
         result_days=settings.result_days,
         task_days=settings.task_days,
+        error_days=settings.error_days,
     )
 
 

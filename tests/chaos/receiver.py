@@ -1,6 +1,7 @@
 """A client's server in a process of its own: appends each request to a file, as one line of JSON, and answers 200.
 
-`python -m tests.chaos.receiver FILE` prints its port. Where FILE.status exists, its text is the status to answer with.
+`python -m tests.chaos.receiver FILE` prints its port. Where FILE.status exists, its text is the status to answer with;
+or "hang", "close" for the connection, a URL to redirect to.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 from aiohttp import web
+
+HANG_SECONDS = 30.0
 
 
 async def main(file: Path) -> None:
@@ -27,7 +30,14 @@ async def main(file: Path) -> None:
             "body": base64.b64encode(body).decode(),
         }
         log.write(msgspec.json.encode(seen) + b"\n")
-        return web.Response(status=int(told.read_text()) if told.exists() else 200)
+        how = told.read_text() if told.exists() else "200"
+        if how == "hang":
+            await asyncio.sleep(HANG_SECONDS)
+        elif how == "close" and request.transport is not None:
+            request.transport.abort()
+        elif how.startswith("http"):
+            raise web.HTTPFound(how)
+        return web.Response(status=int(how) if how.isdecimal() else 200)
 
     runner = web.ServerRunner(web.Server(answer, auto_decompress=False))
     await runner.setup()

@@ -198,6 +198,7 @@ def examples(restante: Restante, tmp_path_factory: pytest.TempPathFactory) -> Ex
     return Examples(restante, restante.account("examples", "1"), tmp_path_factory.mktemp("examples"))
 
 
+@pytest.mark.contract("3.1 the answer")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_task_post(examples: Examples, request: pytest.FixtureRequest, language: str) -> None:
     """§3.1: the page's task is created, and answered as the page shows it, the cost of 0.0102 included."""
@@ -218,6 +219,7 @@ def three_ready(restante: Restante, tmp_path_factory: pytest.TempPathFactory) ->
     return examples
 
 
+@pytest.mark.contract("1 GET requests", "3.2 free")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_tasks_ready(three_ready: Examples, request: pytest.FixtureRequest, language: str) -> None:
     """§3.2: three rows as on the page; curl sends a content type and an empty body with its GET."""

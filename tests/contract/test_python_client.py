@@ -113,6 +113,7 @@ def test_this_is_the_client_the_contract_was_read_from() -> None:
     assert importlib.metadata.version("dataforseo-client") == "2.1.10"
 
 
+@pytest.mark.contract("1 host and prefix", "10.1 PyPI dataforseo-client")
 def test_models(api: AiOptimizationApi) -> None:
     """§3.5."""
     [task] = check(api.gemini_llm_responses_models(), ModelsResponse, "models")
@@ -124,6 +125,7 @@ def test_models(api: AiOptimizationApi) -> None:
     assert {row.additional_properties["reasoning"] for row in task.result} == {True}  # newer than the client's model
 
 
+@pytest.mark.contract("1.4 nulls from the client", "10.1 PyPI dataforseo-client")
 @pytest.mark.parametrize("count", [1, 100])
 def test_task_post(api: AiOptimizationApi, count: int) -> None:
     """§3.1: the client sends every field it was not given as null: none of them is echoed (§12.1)."""
@@ -139,6 +141,7 @@ def test_task_post(api: AiOptimizationApi, count: int) -> None:
     assert len({task.id for task in tasks}) == count
 
 
+@pytest.mark.contract("3.1 at most 100 tasks")
 def test_the_hundred_and_first_task_is_refused_alone(api: AiOptimizationApi) -> None:
     """§3.1: 40006."""
     response = api.gemini_llm_responses_task_post([posted()] * 101)
@@ -171,6 +174,7 @@ def test_every_field_goes_through(api: AiOptimizationApi) -> None:
     assert task.data == FAMILY | base | fields | {"message_chain": turns}
 
 
+@pytest.mark.contract("1.4 task_post([]) and task_post()")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -188,6 +192,7 @@ def test_refusals_parse_too(api: AiOptimizationApi, arguments: Any, code: int, m
     assert (task.status_code, task.status_message, task.cost, task.result) == (code, message, 0, None)
 
 
+@pytest.mark.contract("10.1 PyPI dataforseo-client")
 def test_tasks_ready_then_task_get(api: AiOptimizationApi) -> None:
     """§3.2, §3.3: listed until it is collected, and whole."""
     [created] = api.gemini_llm_responses_task_post([posted(tag="run-17", web_search=True, use_reasoning=True)]).tasks
@@ -226,6 +231,7 @@ def test_tasks_ready_then_task_get(api: AiOptimizationApi) -> None:
     assert (task.result_count, task.result) == (0, [])
 
 
+@pytest.mark.contract("1.4 percent-encoded ids")
 def test_task_get_of_what_is_not_there(api: AiOptimizationApi) -> None:
     """§2.3: unknown, not ready and failed tasks are answers, not exceptions; the client percent-encodes the id."""
     for task_id in ("11201415-ffff", "a b"):
@@ -245,6 +251,7 @@ def test_task_get_of_what_is_not_there(api: AiOptimizationApi) -> None:
     assert task.status_message == "3rd Party API Service Unavailable (no such luck)."
 
 
+@pytest.mark.contract("3.4 cost", "10.1 PyPI dataforseo-client")
 def test_live(api: AiOptimizationApi) -> None:
     """§3.4: cost is 0.0006 + money_spent."""
     asked = LiveTask(user_prompt="one lake [[cost=0.0001035]]", model_name="gemini-1.5-pro", tag="l-1", temperature=1)
@@ -273,6 +280,7 @@ def test_live_failure(api: AiOptimizationApi) -> None:
     assert task.status_message == "3rd Party API Service Unavailable (rate_limit_exceeded)."
 
 
+@pytest.mark.contract("2.2 40000")
 def test_two_live_tasks_at_once(api: AiOptimizationApi) -> None:
     asked = LiveTask(user_prompt="hi", model_name="gemini-2.5-flash")
     [task] = check(api.gemini_llm_responses_live([asked, asked]), LiveResponse, "live", errors=1)
@@ -285,6 +293,7 @@ def wrong_api(restante: Restante, credentials: tuple[str, str]) -> Iterator[AiOp
     yield from connected(restante.url, credentials[0], credentials[1] + "x")
 
 
+@pytest.mark.contract("1.4 HTTP 401 / 403 / 404 / 400 / 5xx / other ≥300")
 def test_a_wrong_password(wrong_api: AiOptimizationApi) -> None:
     """§2.1: the client's UnauthorizedException, with the very body of the original."""
     calls: list[Callable[[], Any]] = [

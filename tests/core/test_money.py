@@ -48,6 +48,7 @@ def test_amounts_are_shown_for_people() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.contract("6 Standard base fee", "6 Standard prepayment")
 def test_holds_and_charges_are_the_contracts() -> None:
     """Contract §6: $0.0102 at task_post, $0.0106 for live; an answer costs its fee and what the model took."""
     assert (usd(STANDARD_HOLD), usd(LIVE_HOLD)) == (0.0102, 0.0106)

@@ -14,6 +14,7 @@ from restante.core.task import Function, mint_id, parse_id, read_prompt
 moments = st.datetimes(datetime(2024, 1, 1), datetime(2040, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))  # noqa: DTZ001
 
 
+@pytest.mark.contract("5.4 MMDDHHMM", "5.4 AAAA")
 @given(moments, st.integers(1, 65_535), st.sampled_from(Function), st.integers(0, 2**48 - 1), st.integers(-1, 300))
 def test_an_id_names_its_account_function_and_day(
     now: datetime, account: int, function: Function, random48: int, days_later: int
@@ -26,6 +27,7 @@ def test_an_id_names_its_account_function_and_day(
     assert str(uuid.UUID(text)) == text, "it fits PostgreSQL's uuid"
 
 
+@pytest.mark.contract("5.4 FFFF", "5.4 PPPP", "5.4 R…R")
 def test_an_id_looks_like_the_originals() -> None:
     now = datetime(2026, 11, 20, 14, 15, tzinfo=UTC)
     assert mint_id(now, 0x42, Function.TASK_POST, 0x5D0C1BE9A7F3) == "11201415-0042-0613-0000-5d0c1be9a7f3"

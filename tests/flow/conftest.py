@@ -56,8 +56,8 @@ class Shop:
             Judged(model, tag, b'{"user_prompt":"%b","model_name":"gemini-2.5-flash"}' % prompt.encode())
             for prompt in prompts
         ]
-        ids, covered = await self.acceptor.accept(self.id, judged)
-        assert covered == len(prompts)
+        ids, fates = await self.acceptor.accept(self.id, judged)
+        assert fates == [None] * len(prompts)
         return ids
 
     async def lease(self, seconds: float = 60.0, name: str = "a worker") -> int:

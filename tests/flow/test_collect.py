@@ -58,6 +58,7 @@ async def test_many_fetch_the_same_and_different_tasks_at_once(shop: Shop, db: D
     assert not await differences(db)
 
 
+@pytest.mark.contract("6 Negative balance")
 async def test_debtors_are_shown_nothing_until_they_pay(shop: Shop, db: Database) -> None:
     ids = await shop.post("hi")
     await settle(shop, ids, spent="10.5")
@@ -71,6 +72,7 @@ async def test_debtors_are_shown_nothing_until_they_pay(shop: Shop, db: Database
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.29 40001, 40004")
 async def test_ids_of_others_and_of_nobody(shop: Shop, db: Database) -> None:
     await open_account(db, "another", "1")
     other = Shop(db, (await accounts.find(db, "another")).id)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -18,13 +19,15 @@ from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Judged
 from restante.flow.deliver import Deliverer, allot, next_pause
+from restante.flow.expire import sweep_deliveries
 from restante.flow.lease import Lease, reap
+from restante.flow.resend import Resender
 from restante.flow.run import Runner
 from restante.providers.registry import scripted_models
 from restante.providers.scripted import ScriptedProvider
 from restante.store import deliveries
 from restante.store.database import Database
-from restante.store.deliveries import Waiting
+from restante.store.deliveries import Attempt, Waiting
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
@@ -68,8 +71,8 @@ async def post(shop: Shop, *tasks: dict[str, Any]) -> list[str]:
         Judged(MODEL, one.get("tag"), msgspec.json.encode({"user_prompt": "hi", "model_name": MODEL.name} | one))
         for one in tasks
     ]
-    ids, covered = await shop.acceptor.accept(shop.id, judged)
-    assert covered == len(tasks)
+    ids, fates = await shop.acceptor.accept(shop.id, judged)
+    assert fates == [None] * len(tasks)
     return ids
 
 
@@ -108,6 +111,9 @@ async def secret(shop: Shop) -> str:
     return (await accounts.webhook_secrets(shop.db, "shop"))[0]
 
 
+@pytest.mark.contract(
+    "3.1 postback_url", "3.1 pingback_url", "4 body shape", "4 path in postback", "4 both URLs set", "12.18 postback"
+)
 async def test_both_webhooks_go_out_once_each_signed_and_with_the_answer(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         url = client.url + "/$id?t=$tag"
@@ -129,6 +135,7 @@ async def test_both_webhooks_go_out_once_each_signed_and_with_the_answer(shop: S
     assert not await differences(db)
 
 
+@pytest.mark.contract("3.2 tasks with a postback")
 async def test_a_delivered_postback_is_not_listed_and_a_pingback_is(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         _, pinged, plain, _ = await post(
@@ -144,6 +151,7 @@ async def test_a_delivered_postback_is_not_listed_and_a_pingback_is(shop: Shop, 
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.contract("4 failed tasks", "12.3 failed tasks")
 async def test_a_failed_task_has_its_webhooks_too(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         [task_id] = await post(shop, {"user_prompt": "[[fail=nonsense]]", "postback_url": client.url})
@@ -154,6 +162,7 @@ async def test_a_failed_task_has_its_webhooks_too(shop: Shop, db: Database) -> N
         assert entry["status_code"] == ProviderFailed.code and entry["result"] is None
 
 
+@pytest.mark.contract("3.2 tasks with a postback", "4 failure", "12.19 first failure", "12.28 late success")
 async def test_the_first_failure_lists_the_task_and_a_late_success_takes_it_off(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -173,6 +182,7 @@ async def test_the_first_failure_lists_the_task_and_a_late_success_takes_it_off(
     assert all(row["reply"] == b"thanks" for row in attempts)
 
 
+@pytest.mark.contract("12.28 late success")
 async def test_a_pingback_lists_and_unlists_nothing(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -185,6 +195,7 @@ async def test_a_pingback_lists_and_unlists_nothing(shop: Shop, db: Database) ->
         assert await listed(shop) == [task_id]
 
 
+@pytest.mark.contract("12.19 collecting")
 async def test_collecting_does_not_stop_a_delivery_nor_does_its_failure_list_it_again(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 500
@@ -199,6 +210,7 @@ async def test_collecting_does_not_stop_a_delivery_nor_does_its_failure_list_it_
         assert await listed(shop) == []
 
 
+@pytest.mark.contract("4 automatic retries", "12.19 schedule")
 async def test_the_schedule_and_its_end(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop) as deliverer:
         client.status = 503
@@ -217,6 +229,7 @@ async def test_the_schedule_and_its_end(shop: Shop, db: Database) -> None:
     assert len(await rows(db, "select from attempt")) == 10
 
 
+@pytest.mark.contract("12.19 schedule")
 def test_the_pauses() -> None:
     assert (
         tuple(
@@ -229,6 +242,7 @@ def test_the_pauses() -> None:
     assert next_pause(9, 1.0) == pytest.approx(86_400 * 1.2) and next_pause(10, 0.5) is None
 
 
+@pytest.mark.contract("12.20 resolved ones")
 async def test_a_receiver_that_cannot_be_had(shop: Shop, db: Database) -> None:
     """A guard's refusal is a failed attempt that says why; so are a time-out and a closed port."""
     async with receiving() as client, working(shop, seconds=0.3):
@@ -288,7 +302,7 @@ async def test_a_thousand_to_a_hanging_host_are_listed_when_the_first_ones_have_
         assert len(await listed(shop)) == 1_000
         waits = [row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " order by wait")]
         assert len(dead.hits) < 100, "few of them were tried"
-        assert waits[-1] < 2.0, "and the last was given up within a second of the first"
+        assert waits[-1] < 8.0, "and the last was given up with the first, not after twenty waves of a second"
         [words] = await rows(db, "select error from attempt where error like 'not tried: %' limit 1")
         assert "let its last 10 attempts hang" in words["error"]
         began = len(alive.hits)
@@ -314,9 +328,10 @@ async def test_a_delivery_starts_within_moments_of_its_settlement(shop: Shop, db
             await until_states(db, done=number + 1)
         for row in await rows(db, ATTEMPTS):
             waits.append(row["wait"].total_seconds())
-    assert sorted(waits)[18] < 0.1, waits
+    assert sorted(waits)[10] < 0.2, waits  # looking every half second would make it 0.25 on an idle machine
 
 
+@pytest.mark.contract("12.28 webhook-id")
 async def test_what_a_dead_worker_leased_is_delivered_by_another_under_the_same_id(shop: Shop, db: Database) -> None:
     async with receiving() as client:
         client.hang = True
@@ -340,6 +355,9 @@ async def test_what_a_dead_worker_leased_is_delivered_by_another_under_the_same_
     assert len(client.hits) == 2 and len(await rows(db, "select from attempt")) == 1
 
 
+@pytest.mark.contract(
+    "2.3 balance negative at task_get / webhook", "4 postback with negative balance", "12.7 below the limit"
+)
 async def test_below_the_credit_limit_webhooks_wait_for_a_top_up(shop: Shop, db: Database) -> None:
     async with receiving() as client, working(shop):
         await post(shop, {"postback_url": client.url, "user_prompt": "[[cost=20]]"})
@@ -382,3 +400,168 @@ def test_slots_go_to_who_has_the_fewest() -> None:
     [(host, account, most)] = allot(waiting, 3, Counter({"b:1": 3}), Counter({1: 9}), 3)
     assert (host, account, most) == ("a:1", 2, 3)
     assert allot(waiting, 5, Counter({"a:1": 3, "b:1": 3}), Counter(), 3) == []
+
+
+async def resend(shop: Shop, *ids: str) -> list[int]:
+    return [one.code for one in await Resender(shop.db, shop.clock, postback).resend(shop.id, ids)]
+
+
+async def test_a_resent_task_goes_out_again_with_the_same_words_and_ids(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop) as deliverer:
+        url = client.url + "/$id"
+        [task_id] = await post(shop, {"pingback_url": url, "postback_url": url, "tag": "ü"})
+        await until_states(db, done=2)
+        assert [row["body"] for row in await rows(db, "select body from delivery")] == [None, None]
+        assert await resend(shop, task_id, task_id.upper(), task_id) == [20100] * 3
+        deliverer.wake()
+        await until_hits(client, 4)
+        await until_states(db, done=2)
+    assert Counter(hit.headers["webhook-id"] for hit in client.hits) == {
+        f"{task_id}-postback": 2, f"{task_id}-pingback": 2,
+    }  # fmt: skip
+    said = [hit.verified(await secret(shop)) for hit in client.hits if hit.method == "POST"]
+    assert said[0] == said[1] and said[0]["tasks"][0]["data"]["tag"] == "ü"
+    assert len(await rows(db, "select from attempt")) == 4
+    assert not await differences(db)
+
+
+async def test_a_failed_task_is_resent_with_its_failure(shop: Shop, db: Database) -> None:
+    async with receiving() as client, working(shop):
+        [task_id] = await post(shop, {"user_prompt": "[[fail=nonsense]]", "postback_url": client.url})
+        await until_states(db, done=1)
+        assert await resend(shop, task_id) == [20100]
+        await until_hits(client, 2)
+    said = [hit.verified(await secret(shop)) for hit in client.hits]
+    assert said[0] == said[1] and said[0]["tasks"][0]["status_code"] == ProviderFailed.code
+
+
+async def until_hits(client: Receiver, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(client.hits) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_resending_begins_the_schedule_anew_from_any_state(shop: Shop, db: Database) -> None:
+    """Parked and given up are ready at once; what is ready or leased needs no second one."""
+    ids = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 5)
+    for number, change in enumerate(
+        ["state = 0", "state = 1, run_at = now() + interval '1 day'", "state = 2, token = 7", "state = 3, body = null",
+         "state = 4, body = null"]
+    ):  # fmt: skip
+        await rows(db, f"update delivery set attempts = 9, {change} where task_id = $1", ids[number])
+    [before] = await rows(db, "select body from delivery where task_id = $1", ids[0])
+    assert await resend(shop, *ids) == [20100] * 5
+    found = await rows(db, "select state, attempts, run_at, token from delivery order by id")
+    assert [tuple(row) for row in found] == [
+        (READY, 0, None, None), (READY, 0, None, None), (LEASED, 0, None, 7), (READY, 0, None, None),
+        (READY, 0, None, None),
+    ]  # fmt: skip
+    bodies = await rows(db, "select body from delivery order by id")
+    assert all(row["body"] is not None for row in bodies) and bodies[0]["body"] == before["body"]
+
+
+async def posted_and_settled(shop: Shop, *tasks: dict[str, Any]) -> list[str]:
+    """Tasks with an answer, their deliveries made by nobody."""
+    ids = await post(shop, *tasks)
+    lease = Lease(shop.db, "runs only", 60.0)
+    runner = shop.runner(lease)
+    await lease.begin()
+    loop = asyncio.create_task(runner.run())
+    async with asyncio.timeout(20):
+        while await rows(shop.db, "select from queue"):
+            await asyncio.sleep(0.01)
+    loop.cancel()
+    await runner.drain(5)
+    await lease.end()
+    return ids
+
+
+async def record(shop: Shop, token: int, *, before: int, pause: float | None, error: str | None = "HTTP 500") -> None:
+    [row] = await rows(shop.db, "select id from delivery where token = $1", token)
+    attempt = Attempt(row["id"], shop.clock(), 12, 500, b"no", error, pause, before)
+    assert await deliveries.record(shop.db, token, shop.clock(), [attempt]) == {row["id"]}
+
+
+@pytest.mark.parametrize(("before", "pause"), [(9, None), (5, 36_000.0)])
+async def test_a_resend_during_an_attempt_is_not_lost_when_it_fails(
+    shop: Shop, db: Database, before: int, pause: float | None
+) -> None:
+    [task_id] = await posted_and_settled(shop, {"postback_url": "http://127.0.0.1:1/"})
+    await rows(db, "update delivery set state = 2, token = 7, attempts = $1", before)
+    assert await resend(shop, task_id) == [20100]
+    await record(shop, 7, before=before, pause=pause)
+    assert await deliveries.promote(db)
+    [row] = await rows(db, "select state, attempts, body from delivery")
+    assert (row["state"], row["attempts"]) == (READY, 1) and row["body"] is not None
+
+
+async def test_a_task_that_was_fetched_is_listed_by_no_failure(shop: Shop, db: Database) -> None:
+    """Neither by the first attempt, which was under way when it was fetched, nor by a resend's."""
+    [fetched, other] = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 2)
+    await rows(db, "update delivery set state = 2, token = 7 where task_id = $1", fetched)
+    await rows(db, "update delivery set state = 2, token = 8 where task_id = $1", other)
+    assert (await shop.collector.task_get(shop.id, fetched)).result is not None
+    await record(shop, 7, before=0, pause=None)
+    await record(shop, 8, before=0, pause=None)
+    assert await listed(shop) == [other]
+    assert await resend(shop, fetched, other) == [20100] * 2
+    await rows(db, "update delivery set state = 2, token = 7 where task_id = $1", fetched)
+    await rows(db, "update delivery set state = 2, token = 8 where task_id = $1", other)
+    await record(shop, 7, before=0, pause=5.0)
+    await record(shop, 8, before=0, pause=5.0)  # listed already: no conflict
+    assert await listed(shop) == [other]
+
+
+async def test_a_failure_recorded_while_its_task_is_being_fetched_leaves_it_unlisted(shop: Shop, db: Database) -> None:
+    [task_id] = await posted_and_settled(shop, {"postback_url": "http://127.0.0.1:1/"})
+    await rows(db, "update delivery set state = 2, token = 7")
+    [row] = await rows(db, "select id from delivery")
+    async with db.transaction() as tx:
+        attempt = Attempt(row["id"], shop.clock(), 12, 500, b"no", "HTTP 500", 5.0, 0)
+        assert await deliveries.record(tx, 7, shop.clock(), [attempt])
+        fetching = asyncio.create_task(shop.collector.task_get(shop.id, task_id))
+        async with asyncio.timeout(10):
+            while not await rows(db, "select from pg_stat_activity where wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+    assert (await fetching).result is not None
+    assert await listed(shop) == []
+
+
+async def test_ended_deliveries_leave_after_their_time_and_open_ones_stay(shop: Shop, db: Database) -> None:
+    ids = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 6)
+    changes = ["state = 0", "state = 1, run_at = now()", "state = 2, token = 7", "state = 3, body = null",
+               "state = 4, body = null"]  # fmt: skip
+    for task_id, change in zip(ids, changes, strict=False):
+        await rows(
+            db, f"update delivery set created_at = now() - interval '35 days', {change} where task_id = $1", task_id
+        )
+    await rows(db, "update delivery set state = 3, body = null where task_id = $1", ids[5])
+    assert await sweep_deliveries(db, shop.clock() - timedelta(days=34)) == 2
+    left = [str(row["task_id"]) for row in await rows(db, "select task_id from delivery order by id")]
+    assert left == [*ids[:3], ids[5]]
+
+
+async def test_the_sweep_goes_on_behind_a_batch_of_open_ones(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restante.store.deliveries.DELIVERIES_SWEPT_BATCH", 2)
+    await posted_and_settled(shop, *[{"pingback_url": "http://127.0.0.1:1/"}] * 7)
+    await rows(db, "update delivery set created_at = now() - interval '35 days'")
+    await rows(db, "update delivery set state = 3 where id > (select min(id) + 2 from delivery)")
+    assert await sweep_deliveries(db, shop.clock() - timedelta(days=34)) == 4
+    assert await states(db) == {READY: 3}
+
+
+async def test_attempts_leave_by_dropping_their_day(shop: Shop, db: Database) -> None:
+    await posted_and_settled(shop, {"pingback_url": "http://127.0.0.1:1/"})
+    today = shop.clock().date()
+    for back in (0, 7, 8):
+        shop.clock.offset = -timedelta(days=back)
+        await db.prepare_days(shop.clock().date())
+        await rows(db, "update delivery set state = 2, run_at = null, token = 7, attempts = 0")
+        await record(shop, 7, before=0, pause=5.0)
+    shop.clock.offset = timedelta()
+    dropped = await db.drop_days("attempt", today - timedelta(days=7))
+    assert f"attempt_{today - timedelta(days=8):%Y%m%d}" in dropped
+    kept = await rows(db, "select day from attempt order by day")
+    assert [row["day"] for row in kept] == [today - timedelta(days=7), today]

@@ -30,6 +30,7 @@ CANCELLED = "Task execution failed, please try to resubmit the task. (cancelled)
 HOURS_72 = 72 * 3_600.0
 
 
+@pytest.mark.contract("12.31 cancel")
 async def test_cancelling_by_id_by_tag_and_all(shop: Shop, db: Database) -> None:
     ids = await shop.post("a", "b", "c")
     tagged = await shop.post("d", "e", tag="run-17")
@@ -83,6 +84,15 @@ async def test_cancelling_and_claiming_at_once_ends_each_task_once(shop: Shop, d
     assert not await differences(db)
 
 
+@pytest.mark.contract(
+    "2.2 40103",
+    "2.3 failed after 72 h",
+    "5.2 standard",
+    "6 Not done in 72 h",
+    "12.8 everything else",
+    "12.14 codes of failure",
+    "12.25 settings",
+)
 async def test_what_is_not_done_in_time_fails_and_is_refunded(shop: Shop, db: Database) -> None:
     [task_id] = await shop.post("hi")
     assert await expire(db, shop.clock, postback, HOURS_72) == 0
@@ -96,6 +106,7 @@ async def test_what_is_not_done_in_time_fails_and_is_refunded(shop: Shop, db: Da
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.7 below the limit")
 async def test_tasks_of_a_debtor_wait_and_a_top_up_wakes_them(shop: Shop, db: Database) -> None:
     """Contract §12.7: they must not cost the provider anything before they are paid for."""
     expensive, *others = await shop.post("hi", "a", "b")
@@ -137,6 +148,7 @@ async def test_topping_up_while_workers_claim_leaves_no_task_asleep(shop: Shop, 
     assert {one.id for one in [*claimed, *rest, *last]} == set(others)
 
 
+@pytest.mark.contract("3.2 three days", "5.3 tasks_ready")
 async def test_tasks_ready_shows_a_task_for_three_days(shop: Shop, db: Database) -> None:
     ids = await shop.post("hi")
     await settle(shop, ids)
@@ -148,6 +160,7 @@ async def test_tasks_ready_shows_a_task_for_three_days(shop: Shop, db: Database)
     assert (await collector.task_get(shop.id, ids[0])).code == 20000, "the answer stays"
 
 
+@pytest.mark.contract("2.2 40403", "2.3 older than 30 days", "5.3 results", "12.25 settings")
 async def test_answers_leave_with_their_day_and_the_ledger_stays(shop: Shop, db: Database, dsn: str) -> None:
     ids = await shop.post("hi")
     await settle(shop, ids)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InsufficientFunds, InternalError, LiveTimeout, ProviderFailed
 from restante.core.money import parse_usd
@@ -26,12 +28,14 @@ def prompt(text: str) -> Prompt:
     return Prompt(user_prompt=text, model_name=MODEL.name)
 
 
-async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0) -> Live:
+async def live(shop: Shop, provider: Provider | None = None, seconds: float = 20.0, cap_of_all: int = 0) -> Live:
     lease = Lease(shop.db, "an api", 60)
     await lease._register()
-    return Live(shop.db, lease, provider or ScriptedProvider(scripted_models()), shop.settler, shop.clock, seconds)
+    provider = provider or ScriptedProvider(scripted_models())
+    return Live(shop.db, lease, provider, shop.settler, shop.clock, seconds, cap_of_all)
 
 
+@pytest.mark.contract("6 Live base fee")
 async def test_an_answer_is_charged_the_live_fee(shop: Shop, db: Database) -> None:
     task_id, answer, charged = await (await live(shop)).ask(shop.id, MODEL, prompt("hi [[cost=0.02]]"))
     assert isinstance(answer, Answer)
@@ -41,6 +45,7 @@ async def test_an_answer_is_charged_the_live_fee(shop: Shop, db: Database) -> No
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.8 everything else")
 async def test_failures_and_bugs_cost_nothing(shop: Shop, db: Database) -> None:
     outcomes: list[tuple[Failure | Exception, type[Exception]]] = [
         (Failure(reason="overloaded", transient=True), ProviderFailed),
@@ -53,6 +58,7 @@ async def test_failures_and_bugs_cost_nothing(shop: Shop, db: Database) -> None:
     assert not await differences(db)
 
 
+@pytest.mark.contract("2.2 50401", "3.4 at most 120 s", "5.2 live", "12.14 codes of failure")
 async def test_two_minutes_are_enough(shop: Shop, db: Database) -> None:
     _, answer, charged = await (await live(shop, Odd(), seconds=0.05)).ask(shop.id, MODEL, prompt("hi"))
     assert (type(answer), charged) == (LiveTimeout, 0)

@@ -6,8 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
+from restante.core.allowance import UNLIMITED
 from restante.core.errors import OperatorError, Refusal, TooManyAtOnce
 from restante.flow import accounts
 from restante.flow.rates import Rates, Verdict
@@ -18,6 +20,8 @@ from tests.flow.test_live import MODEL, live, prompt
 from tests.flow.test_run import Odd
 from tests.support import differences
 
+AT_ONCE = msgspec.structs.replace(UNLIMITED, live_at_once=30)
+ONE_AT_ONCE = msgspec.structs.replace(UNLIMITED, live_at_once=1)
 NOON = datetime(2026, 1, 22, 12, 0, 10, tzinfo=UTC)
 
 
@@ -26,6 +30,7 @@ def process(db: Database, at: datetime | None = NOON) -> Rates:
     return Rates(db, lambda: at)
 
 
+@pytest.mark.contract("5.1 tasks_ready", "5.1 window type (fixed minute or sliding)", "12.6 rate limit")
 async def test_twenty_calls_over_two_processes_and_the_next_is_refused(db: Database, shop: Shop) -> None:
     one, other = process(db), process(db)
     verdicts = [await (one, other)[n % 2].take(shop.id, "tasks_ready", 20) for n in range(21)]
@@ -36,6 +41,7 @@ async def test_twenty_calls_over_two_processes_and_the_next_is_refused(db: Datab
     assert await process(db, NOON + timedelta(seconds=50)).take(shop.id, "tasks_ready", 20) == Verdict(True, 20, 19)
 
 
+@pytest.mark.contract("5.1 window type (fixed minute or sliding)")
 async def test_a_window_ends_with_the_databases_minute(db: Database, shop: Shop) -> None:
     at = NOON.replace(second=59, microsecond=900_000)
     counting = Rates(db, lambda: at)
@@ -91,6 +97,7 @@ async def test_minutes_that_are_over_are_forgotten(dsn: str, db: Database, shop:
     assert persistence == b"u"
 
 
+@pytest.mark.contract("12.6 settable")
 async def test_an_accounts_own_limits(db: Database, shop: Shop) -> None:
     assert await accounts.change_limits(db, "shop", {"tasks_ready": 60, "live": 5}) == {"tasks_ready": 60, "live": 5}
     assert await accounts.change_limits(db, "shop", {"live": None}) == {"tasks_ready": 60}
@@ -99,18 +106,19 @@ async def test_an_accounts_own_limits(db: Database, shop: Shop) -> None:
         await accounts.change_limits(db, "nobody", {})
 
 
+@pytest.mark.contract("12.21 at once")
 async def test_the_thirty_first_live_task_is_refused_exactly(db: Database, shop: Shop) -> None:
     """Two processes, 60 at once: the count is exact under the account's lock, and what is refused costs nothing."""
     processes = [await live(shop, Odd()) for _ in range(2)]
-    tasks = [asyncio.create_task(processes[n % 2].ask(shop.id, MODEL, prompt("hi"), 30)) for n in range(60)]
+    tasks = [asyncio.create_task(processes[n % 2].ask(shop.id, MODEL, prompt("hi"), AT_ONCE)) for n in range(60)]
     await until(lambda: sum(task.done() for task in tasks) == 30)
     refused: list[Refusal] = [outcome for task in tasks if task.done() for outcome in [task.result()[1]]]  # type: ignore[misc]
     assert {type(one) for one in refused} == {TooManyAtOnce}
     assert refused[0].message == "The limit of simultaneous queries has been exceeded: 30 >= 30."
     assert (await shop.account()).held == 30 * 10_600_000
-    _, outcome, charged = await processes[0].ask(shop.id, MODEL, prompt("hi"), 30)
+    _, outcome, charged = await processes[0].ask(shop.id, MODEL, prompt("hi"), AT_ONCE)
     assert (type(outcome), charged) == (TooManyAtOnce, 0)
-    unlimited = asyncio.create_task(processes[1].ask(shop.id, MODEL, prompt("hi"), 0))
+    unlimited = asyncio.create_task(processes[1].ask(shop.id, MODEL, prompt("hi")))
     async with asyncio.timeout(5):
         while (await shop.account()).held != 31 * 10_600_000:
             await asyncio.sleep(0.01)
@@ -122,7 +130,7 @@ async def test_the_thirty_first_live_task_is_refused_exactly(db: Database, shop:
 async def test_a_live_task_that_ended_makes_room(db: Database, shop: Shop) -> None:
     asking = await live(shop)
     for _ in range(3):
-        assert not isinstance((await asking.ask(shop.id, MODEL, prompt("hi"), 1))[1], Refusal)
-    both = await asyncio.gather(*(asking.ask(shop.id, MODEL, prompt("hi"), 1) for _ in range(2)))
+        assert not isinstance((await asking.ask(shop.id, MODEL, prompt("hi"), ONE_AT_ONCE))[1], Refusal)
+    both = await asyncio.gather(*(asking.ask(shop.id, MODEL, prompt("hi"), ONE_AT_ONCE) for _ in range(2)))
     assert [type(outcome) for _, outcome, _ in both].count(TooManyAtOnce) == 1
     assert not await differences(db)

@@ -212,6 +212,7 @@ def test_retries_wait_longer_each_time_and_are_spread(tries: int, planned: float
     assert retry_delay(tries, 10_000.0, 0.5) == 10_000.0
 
 
+@pytest.mark.contract("12.26 a rejected key")
 async def test_a_task_waits_for_a_good_key_however_often_it_looks(shop: Shop, db: Database) -> None:
     """Contract §12.26: a rejected key is the operator's to mend."""
     [task_id] = await shop.post("hi")

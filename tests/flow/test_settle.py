@@ -39,6 +39,7 @@ def success(token: int, task_id: str, spent: str = "0") -> Settlement:
     return answered(token, task_id, day(task_id), STANDARD_FEE, answer(spent), RESULT)
 
 
+@pytest.mark.contract("6 Standard base fee", "6 Refund", "12.8 success")
 @pytest.mark.parametrize(
     ("spent", "charged"),
     [("0", "0.0002"), ("0.0000001", "0.0002001"), ("0.01", "0.0102"), ("0.0367", "0.0369"), ("25", "25.0002")],
@@ -55,6 +56,7 @@ async def test_an_answer_is_charged_its_fee_and_its_cost_and_the_rest_returns(
     assert not await differences(db)
 
 
+@pytest.mark.contract("6 LLM error (50301)", "12.8 everything else")
 async def test_a_failure_costs_nothing(shop: Shop, db: Database) -> None:
     [task_id] = await shop.post("hi")
     token = await shop.lease()
@@ -141,6 +143,7 @@ async def test_settlements_pile_up_into_groups_across_accounts_without_deadlock(
     assert not await differences(db)
 
 
+@pytest.mark.contract("6 LLM cost above 0.01")
 def test_a_charge_may_exceed_the_hold() -> None:
     task_id = "11220000-0001-0613-0000-000000000001"
     assert success(1, task_id, "0.5").charged == Nano(parse_usd("0.5002"))

@@ -24,7 +24,16 @@ def test_empty_variables_count_as_not_set() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "http"), ("PORT", "70000"), ("WORKERS", "-1"), ("PROVIDER", "gpt"), ("OFFLINE", "perhaps")],
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("WORKERS", "-1"),
+        ("PROVIDER", "gpt"),
+        ("OFFLINE", "perhaps"),
+        ("SPEND_PER_DAY", "much"),
+        ("SPEND_PER_DAY", "-1"),
+        ("PROVIDER_SPEND_PER_DAY", "0.0000000001"),
+    ],
 )
 def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(OperatorError, match=f"RESTANTE_{name}"):
@@ -42,6 +51,17 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
 )
 def test_which_provider_answers(settings: dict[str, str], provider: str) -> None:
     assert load(settings).provider_name() == provider
+
+
+@pytest.mark.parametrize("limits", ["documented", "relaxed"])
+def test_relaxed_limits_keep_what_somebody_capped(limits: str) -> None:
+    """Rates are for protecting others; a cap on money is set by whoever pays."""
+    caps = {"RESTANTE_SPEND_PER_DAY": "25.5", "RESTANTE_PROVIDER_SPEND_PER_DAY": "0.000000001"}
+    settings = load({"RESTANTE_LIMITS": limits, **caps})
+    assert (settings.allowance().spend_per_day, settings.provider_cap()) == (25_500_000_000, 1)
+    own = settings.allowance().with_own({"spend_per_day": 7, "duplicates_per_hour": 3, "task_post": 5})
+    assert (own.spend_per_day, own.duplicates_per_hour) == (7, 3)
+    assert own.task_post == (0 if limits == "relaxed" else 5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"RESTANTE_OFFLINE": "1", "RESTANTE_PROVIDER": "gemini"}])

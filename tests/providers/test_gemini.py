@@ -46,6 +46,7 @@ async def answer(gemini: GeminiProvider, *args: Any, **kwargs: Any) -> Answer:
 # --- questions and answers ------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("3.1 system_message", "3.1 message_chain")
 async def test_what_is_sent(gemini: GeminiProvider, emulator: GeminiEmulator) -> None:
     protocol: Provider = gemini
     assert (protocol.name, protocol.concurrency) == ("gemini", 1_000)
@@ -73,6 +74,7 @@ async def test_what_is_sent(gemini: GeminiProvider, emulator: GeminiEmulator) ->
     }
 
 
+@pytest.mark.contract("3.1 max_output_tokens", "3.1 temperature", "3.1 top_p")
 async def test_the_contracts_defaults_are_sent(gemini: GeminiProvider, emulator: GeminiEmulator) -> None:
     await answer(gemini, "q", system_message="")
     assert emulator.requests[0].body == {
@@ -104,6 +106,7 @@ async def test_the_version_that_answered_is_named(gemini: GeminiProvider) -> Non
     assert (await answer(gemini, "q [[version=]]")).model_name == "gemini-2.5-flash"
 
 
+@pytest.mark.contract("3.6 order")
 async def test_max_tokens_without_text_is_an_answer_and_billed(gemini: GeminiProvider) -> None:
     thinking = await answer(gemini, "q [[text=]] [[thoughts=hm]] [[finish=MAX_TOKENS]] [[usage=10,0,1024]]")
     assert (thinking.items, thinking.output_tokens, thinking.reasoning_tokens) == ((REASONING,), 1024, 1024)
@@ -179,6 +182,7 @@ async def test_one_question_is_one_request(gemini: GeminiProvider, emulator: Gem
     assert len(emulator.requests) == 2
 
 
+@pytest.mark.contract("12.26 a model no longer known")
 async def test_an_unknown_model(gemini: GeminiProvider) -> None:
     assert await gemini.generate(call("q", model="gemini-0")) == Failure(reason="model not found")
 
@@ -261,6 +265,7 @@ def test_no_billing_is_the_operators_to_mend_like_a_bad_key() -> None:
 # --- the key --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("12.26 a rejected key")
 async def test_a_rejected_key_and_a_better_one(emulator: GeminiEmulator, caplog: pytest.LogCaptureFixture) -> None:
     keys = ["bad-key", "bad-key", "good-key", "good-key"]
     gemini = GeminiProvider(lambda: keys.pop(0), emulator.url)
@@ -322,6 +327,7 @@ def prices_unasked() -> None:
     gemini_price._price_source.cache_clear()
 
 
+@pytest.mark.contract("6 money_spent")
 async def test_cached_tokens_have_their_price(gemini: GeminiProvider) -> None:
     said = await answer(gemini, "q [[usage=4000,0,0]] [[text=x]] [[cached=3000]]")
     assert said.money_spent == nano(Decimal("0.00039"))  # 1,000 × $0.30 + 3,000 × $0.03 a million

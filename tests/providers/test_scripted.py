@@ -107,6 +107,7 @@ async def test_reasoning_stands_before_the_message(provider: ScriptedProvider, h
     assert said.output_tokens == 4 + 4 + scripted.WORDS_DEFAULT  # the reasoning is part of the output
 
 
+@pytest.mark.contract("12.12 annotations")
 async def test_web_search_annotates_in_code_points(provider: ScriptedProvider) -> None:
     said = await answer(provider, "trains in Zürich 🚆", web_search=True)
     section = said.items[0].sections[0]

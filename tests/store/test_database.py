@@ -121,8 +121,11 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 
 
 HOT = [
-    "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept",
+    "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints", "accept",
+    "erase_day",
     "waiting_deliveries", "claim_deliveries", "record_attempts",
+    "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
+    "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
 ]  # fmt: skip
 
 
@@ -142,11 +145,28 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "claim_deliveries": (1, ["h:1"] * 1_000, [1] * 1_000, [1] * 1_000),
         "record_attempts": (
             *(1, list(range(1_000)), [now] * 1_000, [1] * 1_000, [500] * 1_000, [b""] * 1_000, ["HTTP 500"] * 1_000),
-            *([5.0] * 1_000, now),
+            *([5.0] * 1_000, now, [0] * 1_000),
         ),
-        "hold_live": (1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612, [30] * 1_000),
+        "resendable": (now.date(), 1, ids[:100]),
+        "resend": (1, ids[:100], [b""] * 100),
+        "sweep_deliveries": (0, now, 5_000),
+        "webhook_errors": (1, now - timedelta(days=7), now, None, 1_000, 0),
+        "list_tasks": (1, now - timedelta(days=7), now, True, 0, 1_000, True),
+        "hold_live": (
+            *(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, 1, 612),
+            *([30] * 1_000, [1] * 1_000, ["m"] * 1_000, "p", 0),
+        ),
+        "accept": (*(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000, 1, 613, 1, 0),),
+        "erase_day": (now.date(), 1),
+        "count_fingerprints": ([1] * 1_000, [b""] * 1_000, now, now),
         "take_rate": (1, "live", 2_000, 40, None),
         "find_answer_kept": (1, "key", now),
+        "count_calls": ([now.date()] * 1_000, range(1_000), ["live"] * 1_000, [1] * 1_000, [now] * 1_000, [1] * 1_000),
+        "read_usage": (now.date(), 1, now),
+        "spent_today": (1, now.date()),
+        "spent_between": (now.date(), ids[0], ids[-1]),
+        "oldest_ready": ("scripted", 1_000),
+        "oldest_delivery": (1_000, 20),
     }
     assert not await scanned(dsn, name, *args[name])
 
@@ -189,5 +209,5 @@ async def test_a_day_beyond_those_made_ahead_is_made_when_needed(db: Database) -
     for days in (20, -3):
         acceptor = Acceptor(db, "scripted", Waker(db), lambda: utc_now() + timedelta(days=days))  # noqa: B023
         model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash")
-        assert (await acceptor.accept(number, [Judged(model, None, b"{}")]))[1] == 1
+        assert (await acceptor.accept(number, [Judged(model, None, b"{}")]))[1] == [None]
     assert not await differences(db)

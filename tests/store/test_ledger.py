@@ -91,6 +91,9 @@ async def test_an_account_that_does_not_add_up_is_refused(db: Database, raw: Any
             "resolution -10200000/0",
         ),
         ("insert into transfer values (current_date, gen_random_uuid(), 1, 9, 5, 0, 0, 5, now())", "account None"),
+        ("update account set today_posted = 1", "spent 1 posted and 0 live"),
+        ("update account set today_live = 1", "spent 10200000 posted and 1 live"),
+        ("update account set today = null, today_posted = 0", "say 10200000 and 0"),
     ],
 )
 async def test_the_audit_finds_what_was_tampered_with(db: Database, raw: Any, plant: str, found: str) -> None:

@@ -50,6 +50,28 @@ ENDPOINTS = {
 every_endpoint = pytest.mark.parametrize(("method", "path", "function"), ENDPOINTS.values(), ids=ENDPOINTS)
 
 
+@pytest.mark.contract(
+    "1 host and prefix",
+    "1 time",
+    "1 version",
+    "1.1 envelope: order of keys",
+    "1.1 envelope: version",
+    "1.1 envelope: status_code",
+    "1.1 envelope: status_message",
+    "1.1 envelope: time",
+    "1.1 envelope: tasks_count",
+    "1.1 task: order of keys",
+    "1.1 task: id",
+    "1.1 task: result_count",
+    "1.1 task: path",
+    "1.1 data of the family",
+    "3.5 the call",
+    "5.4 MMDDHHMM",
+    "5.4 AAAA",
+    "5.4 FFFF",
+    "5.4 PPPP",
+    "5.4 calls have ids too",
+)
 @every_endpoint
 async def test_every_endpoint_answers_in_the_envelope(
     http: Http, shop: Shop, method: str, path: str, function: Function | None
@@ -66,6 +88,7 @@ async def test_every_endpoint_answers_in_the_envelope(
         check_id(entry["id"], shop, function)
 
 
+@pytest.mark.contract("1 GET requests", "1 response content type", "1.4 text/plain")
 @every_endpoint
 async def test_answers_are_json_for_every_client(
     restante: Restante, visitor: Shop, method: str, path: str, function: Function | None
@@ -80,6 +103,16 @@ async def test_answers_are_json_for_every_client(
     assert "WWW-Authenticate" not in answered.headers
 
 
+@pytest.mark.contract(
+    "1 request body",
+    "1.1 task: status_code",
+    "1.1 task: status_message",
+    "1.1 task: result",
+    "1.4 HTTP 201/202",
+    "2.2 20100",
+    "3.1 the answer",
+    "6 Standard prepayment",
+)
 async def test_a_posted_task_is_answered_created(http: Http, shop: Shop) -> None:
     """§3.1: 20100 with the hold as its cost, and no result yet."""
     [entry] = check_envelope(await http.post([task(tag="run-17")]), "task_post")
@@ -89,6 +122,9 @@ async def test_a_posted_task_is_answered_created(http: Http, shop: Shop) -> None
     assert entry["data"] == FAMILY_DATA | task(tag="run-17")
 
 
+@pytest.mark.contract(
+    "1.1 envelope: cost", "1.1 task: cost", "3.1 several tasks", "6 cost at task_post", "12.13 numbers"
+)
 @pytest.mark.parametrize(
     ("count", "cost"), [(1, b"0.0102"), (3, b"0.0306"), (7, b"0.0714"), (49, b"0.4998"), (100, b"1.02")]
 )
@@ -138,6 +174,7 @@ ECHOES = {
 }
 
 
+@pytest.mark.contract("1.1 task: data", "1.1 no defaults in data", "1.1 webhook URLs in data", "12.1 nulls")
 @pytest.mark.parametrize(("sent", "echoed"), ECHOES.values(), ids=ECHOES)
 async def test_the_echo_is_just_what_was_sent(
     restante: Restante, visitor: Shop, sent: bytes, echoed: bytes | None
@@ -148,6 +185,7 @@ async def test_the_echo_is_just_what_was_sent(
     assert data % (echoed or sent)[1:] in answered.body
 
 
+@pytest.mark.contract("3.3 the task's echo")
 async def test_the_echo_comes_back_with_the_answer(http: Http) -> None:
     """§3.3: task_get's `data` repeats the posted fields, in their order."""
     sent = {"tag": "t-1", "model_name": "gemini-2.5-flash", "temperature": 0.5, "user_prompt": "Zürich 🚆"}
@@ -187,6 +225,14 @@ HEADERS_401 = {
 }
 
 
+@pytest.mark.contract(
+    "1 authentication",
+    "1.1 envelope: tasks",
+    "1.3 no headers on a 401",
+    "2.1 401",
+    "2.2 40100",
+    "2.3 no/wrong credentials",
+)
 @every_endpoint
 async def test_without_credentials_every_endpoint_answers_the_very_401(
     restante: Restante, method: str, path: str, function: Function | None
@@ -199,6 +245,7 @@ async def test_without_credentials_every_endpoint_answers_the_very_401(
     assert not any(name.lower().startswith("x-ratelimit") for name in answered.headers)
 
 
+@pytest.mark.contract("2.1 401")
 @pytest.mark.parametrize("header", HEADERS_401.values(), ids=HEADERS_401)
 async def test_whatever_is_wrong_with_the_credentials_the_401_is_the_same(
     restante: Restante, header: str | None
@@ -209,6 +256,7 @@ async def test_whatever_is_wrong_with_the_credentials_the_401_is_the_same(
     assert (answered.status, answered.body) == (401, BODY_401)
 
 
+@pytest.mark.contract("12.27 order")
 async def test_unknown_paths_tell_strangers_nothing(restante: Restante) -> None:
     """§12.27: 401 comes before everything else, so that nobody learns which paths there are."""
     for path in ("/v3/ai_optimization/nothing", "/v3/nothing"):
@@ -229,6 +277,7 @@ def odd_credentials(restante: Restante) -> tuple[str, str]:
     return login, password
 
 
+@pytest.mark.contract("1 authentication")
 async def test_credentials_are_utf8_and_the_first_colon_parts_them(
     restante: Restante, odd_credentials: tuple[str, str]
 ) -> None:
@@ -251,6 +300,15 @@ BODY_404 = {
 }
 
 
+@pytest.mark.contract(
+    "1 time",
+    "1.1 envelope: tasks",
+    "1.4 HTTP 401 / 403 / 404 / 400 / 5xx / other ≥300",
+    "2.1 404",
+    "2.2 40400",
+    "2.3 path wholly wrong",
+    "12.15 40400",
+)
 @pytest.mark.parametrize(
     "path", ["/", "/v3", "/v3/", "/v4/ai_optimization", "/v3/serp/google/organic/task_post", "/v3/ai_optimizations/x"]
 )
@@ -289,6 +347,7 @@ INVALID_PATHS = {
 }
 
 
+@pytest.mark.contract("1.1 task: data", "2.2 40402", "2.3 path wrong inside the API", "12.15 40402")
 @pytest.mark.parametrize(("method", "path"), INVALID_PATHS.values(), ids=INVALID_PATHS)
 async def test_a_wrong_path_or_method_inside_the_api_is_a_task_that_says_so(
     restante: Restante, visitor: Shop, method: str, path: str
@@ -332,6 +391,14 @@ def models_row(model: Model) -> dict[str, Any]:
     }
 
 
+@pytest.mark.contract(
+    "3.5 model_name",
+    "3.5 web_search_supported",
+    "3.5 task_post_supported",
+    "3.5 reasoning",
+    "6 When charged",
+    "12.23 models",
+)
 async def test_models_lists_every_name_newest_first(http: Http) -> None:
     """§3.5, §12.23: aliases and versions both, with what each can do."""
     [entry] = check_envelope(await http.get("models"), "models")
@@ -348,6 +415,7 @@ async def test_models_lists_every_name_newest_first(http: Http) -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.contract("12.23 models")
 @pytest.mark.parametrize("name", [model.name for model in scripted_models()])
 async def test_every_listed_model_may_be_posted(restante: Restante, visitor: Shop, name: str) -> None:
     async with Http(restante.family, visitor.credentials) as http:
@@ -357,6 +425,7 @@ async def test_every_listed_model_may_be_posted(restante: Restante, visitor: Sho
 # --- tasks_ready (§3.2) --------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("3.2 free", "6 When charged", "12.2 empty tasks_ready")
 async def test_nothing_ready_is_an_empty_list(http: Http) -> None:
     """§12.2: a loop over `result` works."""
     [entry] = check_envelope(await http.get("tasks_ready"), "tasks_ready")
@@ -364,6 +433,9 @@ async def test_nothing_ready_is_an_empty_list(http: Http) -> None:
     assert (entry["result_count"], entry["result"]) == (0, [])
 
 
+@pytest.mark.contract(
+    "1 date format in results", "3.2 what is listed", "3.2 id", "3.2 se", "3.2 function", "3.2 date_posted", "3.2 tag"
+)
 async def test_finished_tasks_are_listed_oldest_first_until_they_are_collected(restante: Restante, http: Http) -> None:
     """§3.2: id, se, function, date_posted, tag, endpoint; a task without a tag has an empty one."""
     ids = []
@@ -384,6 +456,9 @@ async def test_finished_tasks_are_listed_oldest_first_until_they_are_collected(r
     assert [row["id"] for row in await listed(http, 2)] == [ids[0], ids[2]]
 
 
+@pytest.mark.contract(
+    "3.2 endpoint", "3.3 free and repeatable", "6 When charged", "6 cost at task_get", "12.13 task_get cost"
+)
 async def test_the_listed_endpoint_can_be_followed_verbatim(restante: Restante, shop: Shop, http: Http) -> None:
     """§3.2: as the documentation's C# example does; the answer may be fetched again, and says the same."""
     task_id = one_task(await http.post([task()]))["id"]
@@ -411,6 +486,7 @@ def metered(restante: Restante) -> Shop:
     return open_shop(restante, "0", credit_limit=None)
 
 
+@pytest.mark.contract("3.2 at most 1000")
 async def test_a_thousand_are_listed_and_the_rest_as_these_are_collected(restante: Restante, metered: Shop) -> None:
     """§3.2: at most 1,000 rows; the next one shows when one of them is gone."""
     async with Http(restante.family, metered.credentials) as http:
@@ -453,6 +529,18 @@ def check_result(entry: Any) -> Any:
     return result
 
 
+@pytest.mark.contract(
+    "1 date format in results",
+    "2.2 20000",
+    "3.3 input_tokens",
+    "3.3 output_tokens",
+    "3.3 reasoning_tokens",
+    "3.3 datetime",
+    "3.3 items",
+    "3.3 fan_out_queries",
+    "3.6 annotations",
+    "12.12 reasoning_tokens, fan_out_queries",
+)
 async def test_an_answer_has_the_documented_shape(http: Http) -> None:
     """§3.3: model, tokens, money, time, one message; null for what there was not."""
     prompt = "name one Alpine lake [[words=0]] [[tokens_in=15]] [[tokens_out=7]] [[cost=0.000104]]"
@@ -476,6 +564,18 @@ async def test_an_answer_has_the_documented_shape(http: Http) -> None:
     }
 
 
+@pytest.mark.contract(
+    "3.1 web_search",
+    "3.3 reasoning_tokens",
+    "3.3 web_search",
+    "3.3 fan_out_queries",
+    "3.6 item",
+    "3.6 message section",
+    "3.6 reasoning section",
+    "3.6 annotation",
+    "3.6 order",
+    "12.12 annotations",
+)
 async def test_an_answer_with_search_and_reasoning(http: Http) -> None:
     """§3.6: reasoning before the message; §12.12: annotation offsets are code points into their section's text."""
     asked = task("alpine trains", web_search=True, use_reasoning=True, max_output_tokens=1024)
@@ -497,6 +597,7 @@ async def test_an_answer_with_search_and_reasoning(http: Http) -> None:
         assert section["text"][annotation["start_index"] : annotation["end_index"]] == annotation["text"]
 
 
+@pytest.mark.contract("3.1 web_search", "3.3 web_search", "3.6 annotations")
 async def test_a_search_that_found_nothing_has_an_empty_list(http: Http) -> None:
     """§3.6: `annotations` is null unless search was allowed, and may be empty although it was."""
     result = check_result(one_task(await http.post([task("hi [[search=none]]", web_search=True)], "live")))
@@ -505,6 +606,7 @@ async def test_a_search_that_found_nothing_has_an_empty_list(http: Http) -> None
     assert message["sections"][0]["annotations"] == []
 
 
+@pytest.mark.contract("1.1 model_name in data", "3.1 model_name", "3.3 model_name")
 async def test_an_alias_is_echoed_as_asked_and_answered_by_its_newest_version(http: Http) -> None:
     """§3.1: the documentation's own example of it."""
     for path in ("live", "task_post"):
@@ -515,6 +617,7 @@ async def test_an_alias_is_echoed_as_asked_and_answered_by_its_newest_version(ht
         assert check_result(entry)["model_name"] == "gemini-1.5-pro-002"
 
 
+@pytest.mark.contract("3.1 use_reasoning")
 async def test_a_pro_model_reasons_without_being_asked(http: Http) -> None:
     """§3.1: `use_reasoning` is forced, and still not echoed."""
     task_id = one_task(await http.post([task(model_name="gemini-2.5-pro")]))["id"]
@@ -523,6 +626,7 @@ async def test_a_pro_model_reasons_without_being_asked(http: Http) -> None:
     assert entry["data"] == FAMILY_DATA | task(model_name="gemini-2.5-pro")
 
 
+@pytest.mark.contract("1.1 envelope: tasks_error", "2.2 40601", "2.3 not finished", "12.4 tasks_error")
 async def test_a_running_task_is_handed_then_answered(http: Http) -> None:
     """§2.3: 40601 while the model thinks, counted in tasks_error (§12.4); nothing is listed yet."""
     sent = task("hi [[latency=1]]", tag="slow")
@@ -534,6 +638,7 @@ async def test_a_running_task_is_handed_then_answered(http: Http) -> None:
     check_result((await http.answers([task_id]))[task_id])
 
 
+@pytest.mark.contract("2.2 40602", "2.3 not finished")
 async def test_a_task_that_waits_is_in_the_queue(http: Http) -> None:
     """§2.3: 40602, also while it waits for its next try."""
     sent = task("hi [[fail=overloaded]] [[retry_after=3600]]")
@@ -549,6 +654,14 @@ FAILURES = {
 }
 
 
+@pytest.mark.contract(
+    "2.2 50301",
+    "2.3 finished with LLM failure",
+    "6 LLM error (50301)",
+    "12.3 failed tasks",
+    "12.14 codes of failure",
+    "12.14 blocked",
+)
 @pytest.mark.parametrize(("directive", "message"), FAILURES.items(), ids=["failed", "blocked"])
 async def test_a_failed_task_is_listed_and_says_why(
     restante: Restante, shop: Shop, http: Http, directive: str, message: str
@@ -579,6 +692,15 @@ def own(shop: Shop, function: Function = Function.TASK_POST, random48: int = 0x5
     return mint_id(utc_now(), shop.number, function, random48)
 
 
+@pytest.mark.contract(
+    "2.2 40004",
+    "2.2 40401",
+    "2.3 unknown id in task_get",
+    "2.3 id of a Live task in task_get",
+    "3.4 not stored",
+    "5.3 live",
+    "12.21 not stored",
+)
 async def test_ids_of_the_account_that_name_no_task(http: Http, shop: Shop) -> None:
     """§2.3, §12.21, §12.29: 40401 for what was never posted or was live, 40004 for another function's id."""
     live = one_task(await http.post([task()], "live"))["id"]
@@ -598,6 +720,7 @@ async def test_ids_of_the_account_that_name_no_task(http: Http, shop: Shop) -> N
         assert (entry["data"], entry["result"], entry["cost"]) == (FAMILY_DATA, None, 0)
 
 
+@pytest.mark.contract("2.2 40001", "12.29 40001, 40004")
 async def test_a_foreign_id_is_refused_unseen_and_not_collected(restante: Restante, http: Http) -> None:
     """§12.29: 40001, whether there is such a task or not; nothing of it leaks or changes."""
     async with Http(restante.family) as operator:
@@ -612,6 +735,7 @@ async def test_a_foreign_id_is_refused_unseen_and_not_collected(restante: Restan
         assert check_result((await operator.answers([theirs]))[theirs])
 
 
+@pytest.mark.contract("1.1 task: path", "1.4 percent-encoded ids", "2.2 40401")
 @pytest.mark.parametrize(
     "text",
     [
@@ -655,6 +779,9 @@ async def test_an_id_may_be_asked_for_in_capitals(http: Http) -> None:
 # --- live (§3.4) ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract(
+    "3.3 money_spent", "3.4 not stored", "3.4 cost", "6 Live base fee", "6 money_spent", "12.8 success", "12.13 numbers"
+)
 async def test_live_answers_at_once_and_charges_fee_and_model(restante: Restante, http: Http, shop: Shop) -> None:
     """§12.8: cost is 0.0006 + money_spent, exactly; nothing is stored or listed (§12.21)."""
     sent = task("hi [[cost=0.0001035]]", tag="l-1", temperature=1)
@@ -668,12 +795,14 @@ async def test_live_answers_at_once_and_charges_fee_and_model(restante: Restante
     assert await balance(restante, shop) == (parse_usd("9.9992965"), 0)
 
 
+@pytest.mark.contract("1.1 envelope: time", "1.1 task: time", "3.4 time")
 async def test_live_time_holds_the_models(http: Http) -> None:
     """§3.4: the envelope's time is the call's, the task's the model's."""
     [entry] = check_envelope(await http.post([task("hi [[latency=0.2]]")], "live"), "live")
     assert float(entry["time"].removesuffix(" sec.")) >= 0.2
 
 
+@pytest.mark.contract("2.2 50301", "3.4 failure", "6 LLM error (50301)", "12.14 blocked")
 @pytest.mark.parametrize(
     ("directive", "message"),
     {**FAILURES, "[[fail=overloaded]]": "3rd Party API Service Unavailable (overloaded)."}.items(),
@@ -711,6 +840,7 @@ LIVE_REFUSALS = {
 }
 
 
+@pytest.mark.contract("2.2 40000", "2.3 2+ tasks to live", "3.4 one task", "12.5 40000, 40502, 40503")
 @pytest.mark.parametrize(("body", "code", "message", "echoed"), LIVE_REFUSALS.values(), ids=LIVE_REFUSALS)
 async def test_live_refuses(
     restante: Restante, visitor: Shop, body: Any, code: int, message: str, echoed: bool
@@ -732,6 +862,7 @@ def poor(restante: Restante) -> Shop:
     return open_shop(restante, "0.05")
 
 
+@pytest.mark.contract("2.2 40210", "12.7 credit limit", "12.27 order")
 async def test_tasks_are_paid_for_in_order_while_the_balance_lasts(restante: Restante, poor: Shop) -> None:
     """§12.7, acceptance 8: a bad task costs nothing and four of five are covered; the fifth is 40210 at cost 0."""
     sent = [task(""), *[task(tag=str(number)) for number in range(5)]]
@@ -755,6 +886,7 @@ def penniless(restante: Restante) -> Shop:
     return open_shop(restante, "0.0101")
 
 
+@pytest.mark.contract("2.2 40210", "2.3 balance insufficient at task_post/live", "12.7 HTTP 402")
 @pytest.mark.parametrize("path", ["task_post", "live"])
 async def test_a_prepaid_account_cannot_owe(restante: Restante, penniless: Shop, path: str) -> None:
     async with Http(restante.family, penniless.credentials) as http:
@@ -769,6 +901,13 @@ def overdrawn(restante: Restante) -> Shop:
     return open_shop(restante, "1")
 
 
+@pytest.mark.contract(
+    "2.2 40200",
+    "2.3 balance negative at task_get / webhook",
+    "6 LLM cost above 0.01",
+    "6 Negative balance",
+    "12.7 below the limit",
+)
 async def test_results_are_withheld_while_the_account_owes_too_much(restante: Restante, overdrawn: Shop) -> None:
     """§12.7: a task dearer than its hold; 40200 and an empty list until a top-up, then all of it is there."""
     async with Http(restante.family, overdrawn.credentials) as http:

@@ -40,6 +40,7 @@ ANSWER: dict[str, Any] = {
 }
 
 
+@pytest.mark.contract("1.2 .ai", "1.2 .ai shape", "1.2 .ai for llm_responses", "12.16 .ai")
 def test_ai_is_flat_without_empty_null_and_false_fields_and_rounded() -> None:
     assert msgspec.json.decode(ai(ANSWER)) == {
         "id": "an id",
@@ -52,6 +53,7 @@ def test_ai_is_flat_without_empty_null_and_false_fields_and_rounded() -> None:
     }
 
 
+@pytest.mark.contract("12.16 .ai")
 def test_ai_of_a_list_of_several_tasks_and_of_no_task() -> None:
     [entry] = ANSWER["tasks"]
     ready = entry | {"path": ["v3", "tasks_ready"], "result": [{"id": "x", "tag": ""}]}
@@ -65,6 +67,7 @@ def test_ai_of_a_list_of_several_tasks_and_of_no_task() -> None:
     }
 
 
+@pytest.mark.contract("1.2 XML element names", "12.16 .xml")
 def test_xml_has_keys_as_elements_and_members_as_items() -> None:
     root = ElementTree.fromstring(xml(ANSWER))
     assert root.tag == "response"
@@ -74,11 +77,13 @@ def test_xml_has_keys_as_elements_and_members_as_items() -> None:
     assert root.findtext("tasks/item/result/item/fan_out_queries") == ""
 
 
+@pytest.mark.contract("1.2 XML element names")
 @pytest.mark.parametrize("key", ["1st", "a b", "<script>", "", "-x", "xml:lang"])
 def test_xml_is_well_formed_whatever_a_client_names_a_field(key: str) -> None:
     ElementTree.fromstring(xml({"data": {key: "value"}}))
 
 
+@pytest.mark.contract("1.2 .ai", "1.2 .ai by MCP3", "1.2 .xml")
 @pytest.mark.parametrize("path", ["models", "tasks_ready", "task_post", "live", "task_get/{id}"])
 async def test_every_path_has_both_suffixes(restante: Restante, path: str) -> None:
     async with Http(restante.family) as http:
@@ -98,6 +103,7 @@ async def test_every_path_has_both_suffixes(restante: Restante, path: str) -> No
             assert ElementTree.fromstring(await response.read()).findtext("status_code") == "20000"
 
 
+@pytest.mark.contract("2.1 401")
 async def test_an_unauthorized_call_gets_the_same_bytes_whatever_it_asked_for(restante: Restante) -> None:
     async with Http(restante.family, None) as http:
         plain = await http.send("GET", "models")
@@ -118,6 +124,7 @@ async def raw(restante: Restante, path: str, **request: Any) -> tuple[int, Any, 
         return response.status, response.headers, await response.read()
 
 
+@pytest.mark.contract("1.2 gzip transfer", "12.17 gzip")
 async def test_answers_are_compressed_for_those_who_take_it(restante: Restante) -> None:
     _, headers, body = await raw(restante, "models", headers={"Accept-Encoding": "gzip"})
     assert headers["Content-Encoding"] == "gzip"
@@ -135,6 +142,7 @@ def packed(text: bytes) -> bytes:
     return gzip.compress(text, mtime=0)
 
 
+@pytest.mark.contract("1.2 gzip request body", "12.17 gzip")
 @pytest.mark.parametrize(
     ("encoding", "body", "code"),
     [

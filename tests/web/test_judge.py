@@ -19,6 +19,7 @@ from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, 
 from restante.core.task import Model, read_prompt
 from restante.web import judge, wire
 from restante.web.judge import Judge, Verdict
+from restante.web.posted import PostedTask
 
 FLASH = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", web_search=True, reasoning=True)
 PRO = Model(name="gemini-2.5-pro", served="gemini-2.5-pro", web_search=True, reasoning=True, reasoning_forced=True)
@@ -239,6 +240,7 @@ GARBAGE = [b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b"\0", b"NaN", b"1e
            b"]", b",", b"null", b"[" * 2000]  # fmt: skip
 
 
+@pytest.mark.contract("12.27 malformed JSON")
 @thorough
 @given(st.lists(tasks, max_size=3), seeds, st.data())
 def test_a_body_with_garbage_in_it_is_refused_or_read_as_json(sent: list[Any], seed: int, data: st.DataObject) -> None:
@@ -255,6 +257,7 @@ def test_a_body_with_garbage_in_it_is_refused_or_read_as_json(sent: list[Any], s
         check_verdict(verdict)
 
 
+@pytest.mark.contract("12.10 order of validation")
 @thorough
 @given(st.lists(anything | tasks, min_size=1, max_size=4), seeds, st.booleans())
 def test_every_task_is_told_its_own_first_fault(sent: list[Any], seed: int, live: bool) -> None:
@@ -267,6 +270,7 @@ def test_every_task_is_told_its_own_first_fault(sent: list[Any], seed: int, live
         check_verdict(verdict)
 
 
+@pytest.mark.contract("1.1 no defaults in data")
 @thorough
 @given(tasks, seeds)
 def test_the_echo_equals_what_was_sent_minus_nulls(sent: dict[str, Any], seed: int) -> None:
@@ -279,6 +283,7 @@ def test_the_echo_equals_what_was_sent_minus_nulls(sent: dict[str, Any], seed: i
     assert list(json.loads(outcome[0].request).items()) == list(expected.items())
 
 
+@pytest.mark.contract("12.9 ignored")
 @thorough
 @given(tasks, seeds)
 def test_unknown_fields_can_be_ignored(sent: dict[str, Any], seed: int) -> None:
@@ -327,9 +332,10 @@ def test_blanks_and_a_byte_order_mark_change_nothing(sent: list[Any], seed: int)
         assert [one.request for one in plain] == [one.request for one in spaced]
 
 
+@pytest.mark.contract("12.10 order of validation")
 def test_the_request_format_names_the_contracts_fields_in_its_order() -> None:
     """§12.10: `PostedTask`'s order is the order of judgement."""
-    assert [field.name for field in msgspec.structs.fields(judge.PostedTask)] == list(RULES)
+    assert [field.name for field in msgspec.structs.fields(PostedTask)] == list(RULES)
 
 
 @pytest.mark.parametrize("depth", [*range(880, 1_020), 100_000])

@@ -63,6 +63,9 @@ async def _now(db: Database) -> Any:
     return await db._pool.fetchval("select now()")
 
 
+@pytest.mark.contract(
+    "1.3 headers", "1.3 no Retry-After, no 429", "2.2 40202", "2.3 rate exceeded", "5.1 tasks_ready", "12.6 rate limit"
+)
 async def test_twenty_one_calls_over_two_processes(pair: Pair) -> None:
     """Proof 5: 20 answers and one 40202, with headers that count down over both processes. Calls that the end of a
     minute fell into are made again, by another account; tests/flow/test_rates.py sets the window's clock."""
@@ -84,6 +87,9 @@ async def test_twenty_one_calls_over_two_processes(pair: Pair) -> None:
     check_id(entry["id"], shop, Function.TASKS_READY)
 
 
+@pytest.mark.contract(
+    "1.3 headers", "1.3 no headers on a 401", "5.1 task_post", "5.1 live", "5.1 task_get, models", "12.6 rate limit"
+)
 async def test_which_answers_carry_the_headers(pair: Pair) -> None:
     """§1.3: every authenticated answer of a limited endpoint, good or bad; never a 401, never where no limit is."""
     shop = await asyncio.to_thread(open_shop, pair.up)
@@ -99,6 +105,7 @@ async def test_which_answers_carry_the_headers(pair: Pair) -> None:
     assert told(await call("POST", family + "/tasks_ready", shop.credentials)) == (None, None)  # no such endpoint
 
 
+@pytest.mark.contract("5.1 task_post", "12.6 settable", "12.27 order")
 async def test_the_rate_is_judged_before_the_body(pair: Pair) -> None:
     """§12.27; and an account's own limit, set by the command, counts within seconds."""
     shop = await asyncio.to_thread(open_shop, pair.up)
@@ -115,6 +122,7 @@ async def test_the_rate_is_judged_before_the_body(pair: Pair) -> None:
     assert bad.returncode == 2
 
 
+@pytest.mark.contract("2.2 40209", "2.3 > 30 parallel", "3.4 30 at once", "5.1 live", "12.21 at once")
 async def test_the_thirty_first_live_call_over_two_processes(pair: Pair) -> None:
     """§12.21: 30 at once for an account, wherever they are asked; 40209 costs nothing."""
     shop = await asyncio.to_thread(open_shop, pair.up)
@@ -145,6 +153,7 @@ async def _queued(db: Database, shop: Shop) -> int:
     return found
 
 
+@pytest.mark.contract("12.24 Idempotency-Key", "12.24 another body")
 async def test_twenty_duplicates_over_two_processes(pair: Pair, posted: tuple[Shop, bytes]) -> None:
     """§12.24: one acceptance, one answer, byte for byte."""
     shop, body = posted
@@ -192,6 +201,7 @@ async def test_a_killed_process_and_a_repeated_post(pair: Pair, posted: tuple[Sh
     assert not await asyncio.to_thread(pair.up.look, differences)
 
 
+@pytest.mark.contract("12.25 relaxed")
 async def test_relaxed_limits(tmp_path: Path) -> None:
     """§12.25: no rate windows, any number of live tasks, long prompts, a thousand tasks a POST."""
     arguments = ("--provider", "scripted", "--workers", "0")

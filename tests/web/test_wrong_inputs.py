@@ -103,6 +103,16 @@ BODIES = {
 }
 
 
+@pytest.mark.contract(
+    "1 request body",
+    "1.1 envelope: status_code",
+    "2.2 40502",
+    "2.2 40503",
+    "2.3 empty body / []",
+    "2.3 invalid JSON / object instead of array",
+    "5.4 calls have ids too",
+    "12.5 40000, 40502, 40503",
+)
 @pytest.mark.parametrize("path", ["task_post", "live"])
 @pytest.mark.parametrize(("body", "expected"), BODIES.values(), ids=BODIES)
 async def test_a_body_without_tasks_is_one_task_that_says_so(
@@ -117,6 +127,7 @@ async def test_a_body_without_tasks_is_one_task_that_says_so(
     assert (entry["cost"], entry["data"], entry["result"]) == (0, FAMILY_DATA, None)
 
 
+@pytest.mark.contract("12.27 malformed JSON")
 @pytest.mark.parametrize("text", [b"NaN", rb'"\ud83d"', b'"\xff"'], ids=["NaN", "surrogate", "UTF-8"])
 async def test_text_that_is_no_json_refuses_the_whole_post(http: Http, text: bytes) -> None:
     """§12.27: its good neighbours are not created either, since the body is no JSON."""
@@ -136,6 +147,7 @@ async def test_a_byte_order_mark_does_no_harm(http: Http) -> None:
 MIB = 1024 * 1024
 
 
+@pytest.mark.contract("1.4 repeated GETs", "12.15 oversized")
 @pytest.mark.parametrize(
     ("size", "expected"),
     [(16 * MIB, CREATED), (16 * MIB + 1, INVALID), (17 * MIB, INVALID), (40 * MIB, INVALID)],
@@ -171,6 +183,7 @@ async def test_a_chunked_body_is_as_good_as_another(restante: Restante, visitor:
     assert said(one_task(answered.json)) == CREATED
 
 
+@pytest.mark.contract("1 request body")
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json"])
 async def test_the_body_counts_not_what_it_is_called(restante: Restante, visitor: Shop, content_type: str) -> None:
     """curl's own default says "form"; the body is JSON all the same."""
@@ -298,6 +311,17 @@ def cases(table: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
+@pytest.mark.contract(
+    "3.1 user_prompt",
+    "3.1 max_output_tokens",
+    "3.1 temperature",
+    "3.1 top_p",
+    "3.1 system_message",
+    "3.1 message_chain",
+    "3.1 tag",
+    "12.10 characters",
+    "12.11 webhook URLs",
+)
 @pytest.mark.parametrize(("name", "value"), cases(ACCEPTED))
 async def test_a_value_within_the_limits_is_accepted_and_echoed(http: Http, name: str, value: Any) -> None:
     """§3.1: limits are included; characters are code points; an int is a float, a whole float an int (§12.10)."""
@@ -306,6 +330,30 @@ async def test_a_value_within_the_limits_is_accepted_and_echoed(http: Http, name
     assert entry["data"] == FAMILY_DATA | task(**{name: value})
 
 
+@pytest.mark.contract(
+    "1 response",
+    "1.1 task: result",
+    "2.2 40501",
+    "2.3 bad field",
+    "2.4 user_prompt",
+    "2.4 model_name",
+    "2.4 max_output_tokens",
+    "2.4 cost of a rejection",
+    "3.1 user_prompt",
+    "3.1 model_name",
+    "3.1 temperature",
+    "3.1 top_p",
+    "3.1 system_message",
+    "3.1 message_chain",
+    "3.1 tag",
+    "3.1 postback_url",
+    "3.1 pingback_url",
+    "6 Rejected field",
+    "12.10 strict types",
+    "12.10 characters",
+    "12.11 webhook URLs",
+    "12.20 literal private addresses",
+)
 @pytest.mark.parametrize(("name", "value"), cases(REFUSED))
 async def test_a_value_beyond_them_is_named_and_costs_nothing(http: Http, name: str, value: Any) -> None:
     """§2.4, §12.10: types are strict, and the field is named; what was sent is echoed."""
@@ -315,6 +363,7 @@ async def test_a_value_beyond_them_is_named_and_costs_nothing(http: Http, name: 
     assert entry["data"] == FAMILY_DATA | task(**{name: value})
 
 
+@pytest.mark.contract("2.4 user_prompt", "2.4 model_name", "3.1 user_prompt", "12.1 nulls")
 @pytest.mark.parametrize("name", ["user_prompt", "model_name"])
 @pytest.mark.parametrize("null", [True, False], ids=["null", "missing"])
 async def test_required_fields(http: Http, name: str, null: bool) -> None:
@@ -326,6 +375,7 @@ async def test_required_fields(http: Http, name: str, null: bool) -> None:
     assert (said(entry), entry["data"]) == (field(name), FAMILY_DATA | sent)
 
 
+@pytest.mark.contract("1.4 nulls from the client", "12.1 nulls")
 @pytest.mark.parametrize("name", [name for name in ACCEPTED if name not in ("user_prompt", "model_name")])
 async def test_null_is_not_sent(http: Http, name: str) -> None:
     """§12.1: the official client sends every field it was not given as null."""
@@ -334,6 +384,7 @@ async def test_null_is_not_sent(http: Http, name: str) -> None:
     assert (said(entry), entry["data"]) == (CREATED, FAMILY_DATA | task())
 
 
+@pytest.mark.contract("2.4 max_output_tokens", "3.1 max_output_tokens", "3.1 use_reasoning")
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -383,6 +434,7 @@ async def test_numbers_at_the_edge_are_their_own_tasks_affair(
     assert echoed == (expected == CREATED or number == b"1" * 400)  # what a client could not read back is left out
 
 
+@pytest.mark.contract("12.10 strict types")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(b"1024.0", CREATED), (b"1.024e3", CREATED), (b"1024.5", field("max_output_tokens"))],
@@ -438,6 +490,7 @@ UNKNOWN = {
 }
 
 
+@pytest.mark.contract("2.2 40506", "2.4 web_search_country_iso_code", "3.1 no priority", "12.9 unknown fields")
 @pytest.mark.parametrize(("fields", "expected"), UNKNOWN.values(), ids=UNKNOWN)
 async def test_an_unknown_field_is_named(http: Http, fields: dict[str, Any], expected: tuple[int, str]) -> None:
     """§12.9: 40506, or 40501 for what only a sister platform knows; echoed, but for the echo's own words."""
@@ -472,6 +525,7 @@ WRONG_IN_ORDER: dict[str, Any] = {
 }
 
 
+@pytest.mark.contract("12.10 order of validation")
 @pytest.mark.parametrize("turned", [False, True], ids=["as listed", "other way round"])
 @pytest.mark.parametrize("name", WRONG_IN_ORDER)
 async def test_the_first_wrong_field_is_reported_whatever_the_order_sent(http: Http, name: str, turned: bool) -> None:
@@ -488,6 +542,7 @@ async def test_the_first_wrong_field_is_reported_whatever_the_order_sent(http: H
 NO_TASKS: list[Any] = [None, 1, 1.5, True, "hi", [], [{}], ""]
 
 
+@pytest.mark.contract("3.1 mixed success")
 async def test_what_is_no_object_is_an_invalid_task(http: Http) -> None:
     """Each alone, and good ones among them are created."""
     answer = await http.post([*NO_TASKS, task(), {}])
@@ -497,6 +552,9 @@ async def test_what_is_no_object_is_an_invalid_task(http: Http) -> None:
     assert (said(good), said(empty), answer["cost"]) == (CREATED, field("user_prompt"), 0.0102)
 
 
+@pytest.mark.contract(
+    "1 response", "1.1 envelope: tasks_error", "2.1 200", "3.1 several tasks", "3.1 mixed success", "5.4 R…R"
+)
 @pytest.mark.parametrize("place", [0, 50, 99])
 async def test_one_bad_task_never_harms_its_neighbours(http: Http, visitor: Shop, place: int) -> None:
     """§3.1: 99 of 100 are created, in their places, with ids of their own, and only they cost something."""
@@ -514,6 +572,7 @@ async def test_one_bad_task_never_harms_its_neighbours(http: Http, visitor: Shop
         check_id(entry["id"], visitor, Function.TASK_POST)
 
 
+@pytest.mark.contract("2.2 40006", "2.3 > 100 tasks in a POST", "3.1 at most 100 tasks", "12.4 tasks_error")
 async def test_beyond_the_hundredth_every_task_is_told_so(http: Http) -> None:
     """§3.1: 40006 for the surplus, unjudged but echoed; bad ones among the first hundred count too."""
     sent = [task(tag=str(number)) for number in range(98)] + [task(""), task(top_p=9)]

@@ -25,6 +25,7 @@ BAD = [
 GOOD = ["1.1.1.1", "93.184.216.34", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001::1", "::ffff:1.1.1.1"]
 
 
+@pytest.mark.contract("12.20 literal private addresses")
 @pytest.mark.parametrize("address", BAD)
 def test_no_address_of_an_inside_is_public(address: str) -> None:
     assert not is_public(ip_address(address))
@@ -41,6 +42,7 @@ def test_public_addresses_are(address: str) -> None:
     socket_factory(AllowList(), host_named=False)((family, socket.SOCK_STREAM, 0, "", (address, 80))).close()
 
 
+@pytest.mark.contract("12.20 literal private addresses")
 @pytest.mark.parametrize(
     "host", ["127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "127.0.0.1.", "fe80::1%2"]
 )
@@ -70,11 +72,13 @@ ALLOWED = [
 ]
 
 
+@pytest.mark.contract("12.20 allow-list")
 @pytest.mark.parametrize(("entries", "address", "host_named", "admitted"), ALLOWED)
 def test_the_operator_opens_what_he_names(entries: str, address: str, host_named: bool, admitted: bool) -> None:
     assert AllowList(entries).admits(ip_address(address), host_named=host_named) is admitted
 
 
+@pytest.mark.contract("12.20 allow-list")
 def test_host_patterns() -> None:
     allow = AllowList(" *.svc.cluster.local , hooks ")
     assert allow.names("A.svc.cluster.local.") and allow.names("hooks")
@@ -111,6 +115,7 @@ async def sent(url: str, allow: str = "", **more: Any) -> Outcome:
         await sender.close()
 
 
+@pytest.mark.contract("12.20 resolved ones")
 async def test_nothing_inside_is_ever_connected_to() -> None:
     async with receiving() as inside:
         port = inside.port
@@ -126,6 +131,7 @@ async def test_nothing_inside_is_ever_connected_to() -> None:
         assert len(inside.hits) == 1
 
 
+@pytest.mark.contract("12.20 resolved ones")
 async def test_a_name_that_is_rebound_meets_the_guard_at_each_connection() -> None:
     """The first answer is admitted, the second is another's loopback port."""
     async with receiving() as inside:
@@ -143,6 +149,7 @@ async def test_a_name_that_is_rebound_meets_the_guard_at_each_connection() -> No
         assert len(inside.hits) == 1
 
 
+@pytest.mark.contract("4 redirects followed?", "12.18 success")
 async def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
     async with receiving() as inside, receiving() as outside:
         outside.status, outside.location = 302, inside.url + "/secrets"

@@ -17,6 +17,7 @@ from tests.webhooks.receiver import Receiver, receiving
 ID = "11201415-0042-0613-0000-5d0c1be9a7f3"
 
 
+@pytest.mark.contract("4 substitution", "4 no tag given but $tag in URL", "4 encoding", "12.18 $tag without a tag")
 @pytest.mark.parametrize(
     ("url", "tag", "made"),
     [
@@ -60,6 +61,7 @@ async def receiver() -> object:
         yield made
 
 
+@pytest.mark.contract("4 pingback", "4 postback", "4 headers of postback", "12.18 postback", "12.18 pingback")
 async def test_a_postback_and_a_pingback(receiver: Receiver) -> None:
     sender = Sender(AllowList("127.0.0.1"))
     body = gzip.compress(b'{"a":1}')
@@ -75,6 +77,7 @@ async def test_a_postback_and_a_pingback(receiver: Receiver) -> None:
     assert "Content-Type" not in two.headers and "Content-Encoding" not in two.headers
 
 
+@pytest.mark.contract("4 success", "12.18 success")
 @pytest.mark.parametrize(
     ("status", "good"), [(200, True), (204, True), (299, True), (300, True), (301, False), (404, False), (500, False)]
 )
@@ -94,6 +97,7 @@ async def test_two_kilobytes_of_the_reply_are_kept(receiver: Receiver) -> None:
     assert outcome.reply == b"ab" * 1_024 and outcome.error is None
 
 
+@pytest.mark.contract("4 time-out", "5.2 webhook")
 async def test_a_receiver_that_hangs_has_its_time_and_no_more(receiver: Receiver) -> None:
     receiver.hang = True
     sender = Sender(AllowList("127.0.0.1"), seconds=0.3)

@@ -12,6 +12,7 @@ from restante.webhooks.signature import SECRET_BYTES, show_secret, sign
 OLD, NEW, OTHER = (bytes([value]) * SECRET_BYTES for value in (1, 2, 3))
 
 
+@pytest.mark.contract("4 signature / secret", "12.18 signature")
 @pytest.mark.parametrize("body", [b"", b'{"a":"\xc3\xbc"}'])
 def test_receivers_with_either_live_secret_verify(body: bytes) -> None:
     headers = sign([NEW, OLD], "some-id", int(time.time()), body)
@@ -21,6 +22,7 @@ def test_receivers_with_either_live_secret_verify(body: bytes) -> None:
         Webhook(show_secret(OTHER)).verify(body, headers, json_parse=False)
 
 
+@pytest.mark.contract("4 signature / secret")
 def test_what_was_changed_on_the_way_fails() -> None:
     headers = sign([NEW], "some-id", int(time.time()), b"{}")
     for changed, body in (

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from restante.cli.common import print_json, print_table, quiet_settings, with_database
+from restante.cli.common import confirm, print_json, print_table, quiet_settings, with_database
 from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
 from restante.core.limits import RATE_MAX
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
+from restante.flow.erase import Erased
+from restante.flow.erase import erase as erase_texts
+from restante.flow.pause import pause_account
 from restante.store import accounts as stored
 from restante.store.accounts import Account
 from restante.store.database import Database
@@ -63,14 +66,14 @@ def list_accounts(json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit")
-    print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:])
+    columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit", "")
+    print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:7])
 
 
 def _row(account: Account) -> tuple[object, ...]:
     limit = "metered" if account.credit_limit is None else show_usd(account.credit_limit)
     amounts = (account.balance, account.held, account.spent, account.funded)
-    return (account.id, account.login, *map(show_usd, amounts), limit)
+    return (account.id, account.login, *map(show_usd, amounts), limit, "paused" if account.paused else "")
 
 
 @app.command(name="top-up", epilog="Example: restante account top-up shop@example.org 25")
@@ -88,6 +91,54 @@ def top_up(login: str, amount: str, json: Json = False) -> None:
         print_json({"login": login, "balance": balance})
     else:
         print(f"{login} now has a balance of {show_usd(balance)} US dollars")
+
+
+@app.command(epilog="Example: restante account pause shop@example.org")
+def pause(login: str, json: Json = False) -> None:
+    """Pause an account: its queued tasks wait, its live tasks are refused. Running ones end, answers can be fetched."""
+    _set_paused(login, paused=True, json=json)
+
+
+@app.command(epilog="Example: restante account resume shop@example.org")
+def resume(login: str, json: Json = False) -> None:
+    """Resume a paused account: its tasks go on at once."""
+    _set_paused(login, paused=False, json=json)
+
+
+def _set_paused(login: str, *, paused: bool, json: bool) -> None:
+    async def work(db: Database) -> None:
+        await pause_account(db, login, paused=paused)
+
+    with_database(work)
+    if json:
+        print_json({"login": login, "paused": paused})
+    else:
+        print(f"{login} is {'paused' if paused else 'not paused'}")
+
+
+@app.command(epilog="Example: restante account erase shop@example.org --yes")
+def erase(
+    login: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Erase an account's prompts, answers, tags and webhooks at once. What is queued or running is cancelled, its money
+    returns. The ledger stays, and the account itself. Cannot be undone."""
+    confirm(f"Erase all prompts and answers of {login}? This cannot be undone.", yes=yes)
+
+    async def work(db: Database) -> Erased:
+        return await erase_texts(
+            db, login, utc_now(), lambda day, tasks: None if json else print(f"{day}  {tasks:,} tasks")
+        )
+
+    erased = with_database(work)
+    if json:
+        print_json(erased)
+    else:
+        print(
+            f"{login}: {erased.tasks:,} tasks and {erased.webhooks:,} webhooks are erased,"
+            f" {erased.cancelled:,} unfinished ones were cancelled"
+        )
 
 
 @app.command(epilog="Example: restante account password shop@example.org")
@@ -134,6 +185,21 @@ def _limit(text: str) -> str:
     return text
 
 
+def _spend(text: str) -> str:
+    """US dollars a day from the command line, as the number of nano-dollars that is kept."""
+    amount = text if text == "default" else str(int(usd(text)))
+    if amount.startswith("-"):
+        raise typer.BadParameter(f"{text!r} is negative")
+    return amount
+
+
+Spend = Annotated[
+    str | None,
+    typer.Option(parser=_spend, metavar="USD|default", help="What the tasks of one UTC day may cost, in US dollars."),
+]
+Duplicates = Annotated[
+    str | None, typer.Option(parser=_limit, metavar="N|default", help="Identical tasks in a clock hour, or a UTC day.")
+]
 Limit = Annotated[str | None, typer.Option(parser=_limit, metavar="N|default", help="Calls a minute.")]
 AtOnce = Annotated[
     str | None, typer.Option(parser=_limit, metavar="N|default", help="Live tasks at work at the same time.")
@@ -155,10 +221,14 @@ def limit(
     id_list: Limit = None,
     errors: Limit = None,
     live_at_once: AtOnce = None,
+    spend_per_day: Spend = None,
+    duplicates_per_hour: Duplicates = None,
+    duplicates_per_day: Duplicates = None,
     json: Json = False,
 ) -> None:
-    """Give an account rates of its own, and show what holds for it. 0 is without limit, 'default' is the
-    installation's. API processes follow within seconds."""
+    """Give an account rates and caps of its own, and show what holds for it: calls a minute, live tasks at once, US
+    dollars a day, duplicates. 0 is without limit, 'default' is the installation's. API processes follow within
+    seconds."""
     given: dict[str, Any] = {
         "task_post": task_post,
         "live": live,
@@ -172,6 +242,9 @@ def limit(
         "id_list": id_list,
         "errors": errors,
         "live_at_once": live_at_once,
+        "spend_per_day": spend_per_day,
+        "duplicates_per_hour": duplicates_per_hour,
+        "duplicates_per_day": duplicates_per_day,
     }
     changes = {name: None if text == "default" else int(text) for name, text in given.items() if text is not None}
 
@@ -184,7 +257,13 @@ def limit(
         print_json({"login": login, "limits": allowance, "own": own})
         return
     rows = [
-        (name, getattr(allowance, name) or "without limit", "its own" if name in own else "the installation's")
+        (name, _shown(name, getattr(allowance, name)), "its own" if name in own else "the installation's")
         for name in LIMIT_NAMES
     ]
-    print_table(("limit", "calls a minute, or at once", "whose"), rows, right=("calls a minute, or at once",))
+    print_table(("limit", "at the most", "whose"), rows, right=("at the most",))
+
+
+def _shown(name: str, most: int) -> str:
+    if not most:
+        return "without limit"
+    return f"{show_usd(most)} US dollars" if name == "spend_per_day" else str(most)

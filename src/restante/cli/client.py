@@ -46,7 +46,8 @@ class Client:
         return task
 
     async def cancel(self, which: dict[str, Any]) -> list[str]:
-        """Cancel queued tasks by {"ids": [...]}, {"tag": ...} or {"all": True}; the ids of those cancelled."""
+        """Cancel queued tasks by {"ids": [...]}, {"tag": ...} or {"all": True}, as the operator with "login" or
+        "everyone"; the ids of those cancelled."""
         answer = await self._send("POST", f"{PREFIX}/tasks/cancel", which)
         cancelled: list[str] | None = answer.get("cancelled")
         if cancelled is None:

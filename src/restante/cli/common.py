@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from restante.config import Settings, load
+from restante.core.errors import OperatorError
 from restante.store.database import Database
 from restante.wiring import configure_logging, database
 
@@ -40,11 +42,20 @@ def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def quiet_settings() -> Settings:
+def quiet_settings(**options: Any) -> Settings:
     """Settings of a command that prints its own results: only warnings are logged unless more was asked for."""
-    loaded = load(os.environ)
+    loaded = load(os.environ, **options)
     configure_logging("warning" if loaded.log_level == "info" else loaded.log_level)
     return loaded
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal before what cannot be undone; without one `--yes` has to be given. Raises OperatorError."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise OperatorError("Nothing was done: there is no terminal to ask on.", "Add --yes to do it without asking.")
+    typer.confirm(question, abort=True)
 
 
 def print_json(value: object) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from restante.cli.client import Client
-from restante.cli.common import err, print_json, print_table, quiet_settings
+from restante.cli.common import confirm, err, print_json, print_table, quiet_settings
 from restante.core.errors import CREATED_CODE, ERROR_CODES_FROM, OperatorError, TaskHanded, TaskInQueue
 from restante.core.limits import TASKS_PER_POST
 from restante.up import password_file
@@ -110,19 +110,30 @@ def cancel(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of tasks.")] = None,
     tag: Annotated[str | None, typer.Option(help="All that carry this tag.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are queued.")] = False,
+    account: Annotated[
+        str | None, typer.Option(help="Of this account, by its login: for the operator. Alone: all of it.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--everyone", help="Of all accounts: for the operator.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before tasks of all accounts are cancelled.")] = False,
     url: Url = LOCAL,
     login: Login = "operator",
     password: Password = None,
     json: Json = False,
 ) -> None:
-    """Cancel queued tasks, by id, by tag, or all; their money returns. Running and finished ones go on."""
+    """Cancel queued tasks, by id, by tag, by account, or all; their money returns. Running and finished ones go on."""
+    every = every or (account is not None and not ids and tag is None)
     which = [{"ids": ids}] * bool(ids) + [{"tag": tag}] * (tag is not None) + [{"all": True}] * every
     if len(which) != 1:
         raise typer.BadParameter("name ids, or --tag, or --all")
+    if everyone and account is not None:
+        raise typer.BadParameter("--account and --everyone contradict each other")
+    scope: dict[str, Any] = {"login": account} if account is not None else {"everyone": True} if everyone else {}
+    if everyone and not ids:
+        confirm("Cancel queued tasks of all accounts?", yes=yes)
 
     async def run() -> list[str]:
         async with _client(url, login, password) as client:
-            return await client.cancel(which[0])
+            return await client.cancel(which[0] | scope)
 
     cancelled = asyncio.run(run())
     if json:

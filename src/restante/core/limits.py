@@ -49,6 +49,8 @@ LIVE_AT_ONCE: Final = 30  # live tasks at work of an account
 RATE_SINGLE_MAX: Final = 20  # limits up to this are counted call by call in the database, exactly
 RATE_BLOCKS: Final = 50  # larger ones in blocks of a fiftieth: a process may leave one unused at the minute's end
 RATE_WINDOWS_REMEMBERED: Final = 20_000  # in one process; a forgotten one costs the rest of its block
+USAGE_FLUSH_SECONDS: Final = 1.0  # what a killed process's usage figures may lack; one small statement a second
+USAGE_DAYS: Final = 8  # usage figures: user_data shows today's, people may ask about last week's
 IDEMPOTENCY_KEY_CHARS: Final = 255  # contract §12.24
 IDEMPOTENCY_HOURS: Final = 24.0
 
@@ -56,6 +58,14 @@ IDEMPOTENCY_HOURS: Final = 24.0
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
 
+LISTED_ROWS_MAX: Final = 1_000  # id_list and errors, a call (contract §3.11, §3.12)
+LISTED_OFFSET_MAX: Final = 100_000_000
+ID_LIST_DAYS: Final = 186  # six months, in any of which a client may count (contract §3.11)
+ID_LIST_METADATA_DAYS: Final = 31  # one month
+CLOCK_TOLERANCE_SECONDS: Final = 60.0  # "until now" by a client's clock that is ahead of ours
+RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
+
+DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
 # --- running -------------------------------------------------------------------------------------------
@@ -76,6 +86,7 @@ COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transacti
 
 CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
+ERASE_POLL_SECONDS: Final = 0.05  # between looks whether an answer that is just being stored is; a group takes 8 ms
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
 
 # --- webhooks (contract §4, §12.18-12.20) ---------------------------------------------------------------
@@ -93,6 +104,17 @@ DELIVERY_ERROR_CHARS: Final = 500  # of what went wrong, in words
 DELIVERY_DRAIN_SECONDS: Final = DELIVERY_SECONDS + 1.0  # no attempt takes longer
 RESOLVER_THREADS: Final = 64  # name look-ups at once: a few names that hang stall none of the others
 
+# --- status (contract §3.9) -----------------------------------------------------------------------------
+STATUS_QUEUE_SECONDS: Final = 300.0  # a ready task waits longer: long_execution_time; a busy hour, not a busy minute
+STATUS_WEBHOOK_SECONDS: Final = 60.0  # a webhook's first attempt waits longer: webhook_delay; idle, it waits ~0.5 s
+STATUS_CALLS_SECONDS: Final = 300  # provider calls count this long: long enough for a verdict, short enough to recover
+STATUS_CALLS_BUCKET_SECONDS: Final = 10  # they are counted in steps of this
+STATUS_CALLS_MIN: Final = 10  # fewer calls prove nothing
+STATUS_FAILED_SHARE: Final = 0.5  # more failed ones: partial_outage
+STATUS_OLDEST: Final = 1_000  # unfinished tasks looked at, from the oldest on: ~1 ms
+STATUS_PAIRS: Final = 1_000  # (host, account) pairs looked at, and
+STATUS_DELIVERIES_OF_PAIR: Final = 20  # of each so many webhooks, oldest first
+
 # --- the database --------------------------------------------------------------------------------------
 DAYS_AHEAD: Final = 7  # daily partitions exist this far ahead (design, Data 8)
 RETENTION_SECONDS: Final = 3_600.0  # between looks for days to drop
@@ -101,6 +123,8 @@ READY_SECONDS: Final = 3 * 86_400.0  # tasks_ready shows a task this long from i
 READY_EXPIRED_BATCH: Final = 10_000
 RESULT_DAYS: Final = 34  # answers and requests: 30 days from completion (contract §5.3), which is within 3 of posting
 TASK_DAYS: Final = 186  # tasks: six months (contract §5.3, id_list)
+ERROR_DAYS: Final = 7  # attempts of webhooks (contract §5.3, errors)
+DELIVERIES_SWEPT_BATCH: Final = 5_000  # looked at, and at the most deleted, in one statement
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all

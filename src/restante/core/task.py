@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import date, datetime, timedelta
 from enum import IntEnum
@@ -71,6 +72,12 @@ def read_prompt(request: bytes) -> Prompt:
     return prompt
 
 
+def fingerprint(prompt: Prompt) -> bytes:
+    """A digest that two prompts share if they ask the same of the same model, however they were spelled."""
+    spelled = msgspec.structs.replace(prompt, temperature=prompt.temperature + 0.0, top_p=prompt.top_p + 0.0)  # -0.0
+    return hashlib.blake2b(msgspec.json.encode(spelled), digest_size=16).digest()
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A name that may be posted, and the model that answers to it.
 
@@ -88,6 +95,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 # An id is MMDDHHMM-AAAA-FFFF-0000-RRRRRRRRRRRR (contract §5.4): the minute of posting in UTC, the account in
 # hexadecimal, the function in decimal digits, and 48 random bits. It fits PostgreSQL's uuid type.
 _ID: Final = re.compile(r"([0-9]{8})-([0-9a-f]{4})-([0-9]{4})-([0-9a-f]{4})-([0-9a-f]{12})")
+ID_PATTERN: Final = f"^{_ID.pattern.translate(str.maketrans('', '', '()'))}$"  # as a JSON schema says it
 
 
 class TaskId(msgspec.Struct, frozen=True):

@@ -10,13 +10,18 @@ from datetime import datetime
 
 import msgspec
 
+from restante.core.allowance import UNLIMITED, Allowance
+from restante.core.errors import CapReached, InsufficientFunds, Refusal
 from restante.core.pricing import STANDARD_HOLD
-from restante.core.task import Function, Model, mint_id
-from restante.store import queue, tasks
+from restante.core.task import Function, Model, fingerprint, mint_id, read_prompt
+from restante.flow import duplicates
+from restante.flow.duplicates import Wanted
+from restante.store import queue, spending, tasks
 from restante.store.database import Conflict, Database, DatabaseLost, Session
 from restante.store.tasks import Order
 
-Also = Callable[[Session, datetime, Sequence[str], int], Awaitable[None]]
+Fates = Sequence[Refusal | None]  # of tasks in their order; None: accepted
+Also = Callable[[Session, datetime, Sequence[str], Fates], Awaitable[None]]
 
 log = logging.getLogger("restante.accept")
 
@@ -55,20 +60,29 @@ class Waker:
 
 
 class Acceptor:
-    """Takes tasks in for one provider. `project` is the provider's quota bucket, part of the lane."""
+    """Takes tasks in for one provider. `cap_of_all`: what all accounts together may spend a day, in nano-dollars;
+    0: without limit."""
 
-    def __init__(self, db: Database, provider: str, waker: Waker, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, db: Database, provider: str, waker: Waker, clock: Callable[[], datetime], cap_of_all: int = 0
+    ) -> None:
         self._db = db
         self._provider = provider
         self._waker = waker
         self._clock = clock
+        self._cap_of_all = cap_of_all
         self._lanes: dict[str, int] = {}
 
     async def accept(
-        self, account_id: int, judged: Sequence[Judged], also: Also | None = None
-    ) -> tuple[list[str], int]:
-        """Ids for all of them, and how many of these, from the first on, the balance covered: those are accepted.
-        `also` joins their transaction: it gets that, its time, the ids and the number, and what it raises undoes all.
+        self,
+        account_id: int,
+        judged: Sequence[Judged],
+        also: Also | None = None,
+        allowance: Allowance = UNLIMITED,
+    ) -> tuple[list[str], Fates]:
+        """Ids for all of them, and for each why it was refused; None: it is accepted. Duplicates are judged first, each
+        alone (§12.30); then caps and funds, which hold for all that come after.
+        `also` joins their transaction: it gets that, its time, the ids and the fates, and what it raises undoes all.
 
         Raises DatabaseLost; then whether they were accepted is not known.
         """
@@ -81,23 +95,53 @@ class Acceptor:
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)
             ]
             try:
-                covered = await self._db.settled(lambda: self._take(account_id, now, orders, also), now.date())  # noqa: B023
+                fates = await self._db.settled(
+                    lambda: self._take(account_id, now, orders, also, allowance),  # noqa: B023
+                    now.date(),
+                )
             except Conflict:  # an id of 48 random bits met its twin: mint anew, once
                 if last:
                     raise
                 continue
-            if covered:
+            if None in fates:
                 self._waker.nudge()
-            return ids, covered
+            return ids, fates
         raise AssertionError("unreachable")
 
-    async def _take(self, account_id: int, now: datetime, orders: Sequence[Order], also: Also | None) -> int:
-        if also is None:
-            return await tasks.accept(self._db, account_id, now, orders)
+    async def _take(
+        self, account_id: int, now: datetime, orders: Sequence[Order], also: Also | None, allowance: Allowance
+    ) -> Fates:
+        if also is None and not self._cap_of_all and not duplicates.counted(allowance):
+            return await self._cover(self._db, account_id, now, orders, allowance)
         async with self._db.transaction() as tx:
-            covered = await tasks.accept(tx, account_id, now, orders) if orders else 0
-            await also(tx, now, [order.id for order in orders], covered)
-        return covered
+            fates = await self._judge(tx, account_id, now, orders, allowance) if orders else []
+            if also is not None:
+                await also(tx, now, [order.id for order in orders], fates)
+        return fates
+
+    async def _judge(
+        self, tx: Session, account_id: int, now: datetime, orders: Sequence[Order], allowance: Allowance
+    ) -> Fates:
+        if self._cap_of_all:
+            await spending.lock_spending(tx)
+        if not duplicates.counted(allowance):
+            return await self._cover(tx, account_id, now, orders, allowance)
+        wanted = [Wanted(account_id, fingerprint(read_prompt(one.request)), allowance) for one in orders]
+        fates = await duplicates.judge(tx, now, wanted)
+        fresh = [place for place, fate in enumerate(fates) if fate is None]
+        if fresh:
+            covered = await self._cover(tx, account_id, now, [orders[place] for place in fresh], allowance)
+            for place, fate in zip(fresh, covered, strict=True):
+                fates[place] = fate
+            await duplicates.count(tx, now, [wanted[place] for place in fresh if fates[place] is None])
+        return fates
+
+    async def _cover(
+        self, db: Session, account_id: int, now: datetime, orders: Sequence[Order], allowance: Allowance
+    ) -> Fates:
+        covered = await tasks.accept(db, account_id, now, orders, allowance.spend_per_day, self._cap_of_all)
+        accepted: list[Refusal | None] = [None] * covered.number
+        return accepted + [CapReached() if covered.capped else InsufficientFunds()] * (len(orders) - covered.number)
 
     async def _lane(self, model: str) -> int:
         number = self._lanes.get(model)

@@ -245,8 +245,9 @@ class Deliverer:
             then = "given up" if pause is None else f"next attempt in {pause:.0f} s"
             log.info("%s to %s: %s; %s", webhook_id(delivery), delivery.host, outcome.error, then)
         attempt = Attempt(
-            delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause
-        )
+            delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause,
+            delivery.attempts,
+        )  # fmt: skip
         if not await self._group(token).submit(attempt):
             log.warning("%s: its attempt was not recorded, its lease had ended", webhook_id(delivery))
 
@@ -274,7 +275,11 @@ class Deliverer:
         tries = 0
         while True:
             try:
-                recorded = await self._db.settled(lambda: deliveries.record(self._db, token, self._clock(), members))
+                now = self._clock()
+                recorded = await self._db.settled(
+                    lambda: deliveries.record(self._db, token, now, members),  # noqa: B023
+                    now.date(),
+                )
                 # Repeated after a lost reply: what is not leased any more was recorded then.
                 return [bool(tries) or one.delivery_id in recorded for one in members]
             except DatabaseLost as error:

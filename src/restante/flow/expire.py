@@ -7,11 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from restante.core.limits import HEARTBEATS_PER_LEASE, HOUSEKEEPING_SECONDS, PROMOTE_SECONDS, RETENTION_SECONDS
+from restante.core.limits import (
+    HEARTBEATS_PER_LEASE,
+    HOUSEKEEPING_SECONDS,
+    PROMOTE_SECONDS,
+    RETENTION_SECONDS,
+    USAGE_DAYS,
+)
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import reap
-from restante.store import deliveries, queue, rates, tasks
+from restante.store import deliveries, queue, rates, spending, tasks, usage
 from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
 
@@ -35,27 +41,47 @@ async def keep_deadlines(
 
 
 async def keep_retention(
-    db: Database, clock: Callable[[], datetime], *, ready_seconds: float, result_days: int, task_days: int
+    db: Database,
+    clock: Callable[[], datetime],
+    *,
+    ready_seconds: float,
+    result_days: int,
+    task_days: int,
+    error_days: int,
 ) -> None:
-    """Take listings off tasks_ready and drop days whose time is over, until cancelled. The ledger stays."""
+    """Take listings off tasks_ready, forget ended webhooks and drop days whose time is over, until cancelled. The
+    ledger stays."""
+    kept = (("answer", result_days), ("task_request", result_days), ("task", task_days), ("attempt", error_days))
 
     async def look() -> None:
         while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):
             pass
+        await sweep_deliveries(db, clock() - timedelta(days=result_days))
         today = clock().date()
-        for table, days in (("answer", result_days), ("task_request", result_days), ("task", task_days)):
+        for table, days in kept:
             for name in await db.drop_days(table, today - timedelta(days=days)):
                 log.info("dropped %s: its time is over", name)
 
     await _every(RETENTION_SECONDS, db, look)
 
 
+async def sweep_deliveries(db: Database, before: datetime) -> int:
+    """Forget the ended webhooks owed since before then, batch by batch; returns how many."""
+    last, swept, more = 0, 0, True
+    while more:
+        last, count, more = await deliveries.sweep(db, last, before)
+        swept += count
+    return swept
+
+
 async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: timedelta) -> None:
-    """Forget rate windows that are over and idempotency keys that expired, until cancelled."""
+    """Forget rate windows, idempotency keys, counts of duplicates and usage figures that are over, until cancelled."""
 
     async def sweep() -> None:
         await rates.forget(db)
         await idempotency_store.forget(db, clock() - idempotency)
+        await usage.forget(db, clock().date() - timedelta(days=USAGE_DAYS))
+        await spending.forget(db, clock() - timedelta(days=2))  # a day and what clocks differ by
 
     await _every(HOUSEKEEPING_SECONDS, db, sweep)
 

@@ -13,11 +13,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import InvalidBody
-from restante.flow.accept import Acceptor, Judged
+from restante.flow.accept import Acceptor, Fates, Judged
 from restante.store import idempotency
 from restante.store.database import Database, Session
 from restante.store.idempotency import Kept
+
+Answering = Callable[[Sequence[str], Fates], bytes]
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -55,29 +58,29 @@ class Once:
         return kept.answer if kept.body_hash == key.body_hash else InvalidBody()
 
     async def accept(
-        self, key: Key, judged: Sequence[Judged], answer: Callable[[Sequence[str], int], bytes]
+        self, key: Key, judged: Sequence[Judged], answer: Answering, allowance: Allowance = UNLIMITED
     ) -> bytes | InvalidBody:
-        """Accept the tasks and keep the `answer` made of their ids and of how many are covered; or the first answer.
+        """Accept the tasks and keep the `answer` made of their ids and fates; or the first answer.
 
         Raises DatabaseLost. Lost once, it is tried again at once: a key tells whether the first try was committed.
         """
-        return await self._db.again(lambda: self._accept(key, judged, answer))
+        return await self._db.again(lambda: self._accept(key, judged, answer, allowance))
 
     async def _accept(
-        self, key: Key, judged: Sequence[Judged], answer: Callable[[Sequence[str], int], bytes]
+        self, key: Key, judged: Sequence[Judged], answer: Answering, allowance: Allowance
     ) -> bytes | InvalidBody:
         answered = b""
 
-        async def keep(tx: Session, now: datetime, ids: Sequence[str], covered: int) -> None:
+        async def keep(tx: Session, now: datetime, ids: Sequence[str], fates: Fates) -> None:
             nonlocal answered
-            answered = answer(ids, covered)
+            answered = answer(ids, fates)
             kept = Kept(key.body_hash, answered)
             if not await idempotency.keep(tx, key.account_id, key.text, kept, now, now - self._lifetime):
                 raise _Taken
 
         while True:
             try:
-                await self._acceptor.accept(key.account_id, judged, keep)
+                await self._acceptor.accept(key.account_id, judged, keep, allowance)
             except _Taken:
                 first = await self.first_answer(key)
                 if first is None:  # it expired in this very moment

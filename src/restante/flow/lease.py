@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
+from restante.flow.health import Watched
 from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
@@ -19,14 +20,24 @@ log = logging.getLogger("restante.lease")
 
 
 class Lease:
-    """A worker incarnation. `on_lost(token)` is called when the lease ended behind our back; a new one then begins."""
+    """A worker incarnation. `on_lost(token)` is called when the lease ended behind our back; a new one then begins.
+    Each heartbeat carries what `watched` saw of the provider. `claims`: this process runs queued tasks."""
 
     def __init__(
-        self, db: Database, name: str, seconds: float, on_lost: Callable[[int], None] = lambda token: None
+        self,
+        db: Database,
+        name: str,
+        seconds: float,
+        on_lost: Callable[[int], None] = lambda token: None,
+        *,
+        watched: Watched | None = None,
+        claims: bool = False,
     ) -> None:
         self._db = db
         self._name = name
         self._on_lost = on_lost
+        self._watched = watched
+        self._claims = claims
         self._heart: asyncio.Task[None] | None = None
         self._holds: set[tuple[int, str | int]] = set()
         self._doubtful = False
@@ -70,7 +81,8 @@ class Lease:
 
     async def _register(self) -> None:
         token = secrets.randbits(63)
-        await queue.register(self._db, token, self._name, self.seconds)
+        provider = self._watched.name if self._watched else ""
+        await queue.register(self._db, token, self._name, self.seconds, provider=provider, claims=self._claims)
         self.token = token
 
     async def _beat(self) -> None:
@@ -87,7 +99,8 @@ class Lease:
                 log.exception("no heartbeat; it goes on")
 
     async def _beat_once(self) -> None:
-        if not await queue.heartbeat(self._db, self.token, self.seconds):
+        calls = self._watched.report() if self._watched else None
+        if not await queue.heartbeat(self._db, self.token, self.seconds, calls):
             log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
             ended = self.token
             await self._register()

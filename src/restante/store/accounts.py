@@ -31,6 +31,7 @@ class Account(msgspec.Struct, frozen=True):
     funded: int
     credit_limit: int | None
     created_at: datetime
+    paused: bool = False
 
 
 async def pepper(db: Session, fresh: bytes) -> bytes:
@@ -83,6 +84,11 @@ async def claim_operator(tx: Session, login: str) -> bool:
 async def set_digest(db: Session, login: str, digest: bytes) -> bool:
     """Change an account's password. False when there is no such account."""
     return await db.value("set_secret", login, digest) is not None
+
+
+async def set_paused(tx: Session, login: str, *, paused: bool) -> bool:
+    """Pause or resume an account; in one transaction with what that wakes. False when there is no such account."""
+    return await tx.value("set_paused", login, paused) is not None
 
 
 async def set_limits(db: Session, login: str, changes: Mapping[str, int | None]) -> dict[str, int] | None:

@@ -35,7 +35,10 @@ class Row(Protocol):
 _EXAMPLE: Final = "An example: postgresql://user:password@host:5432/database"
 _MIGRATION_LOCK: Final = 7_305_041  # arbitrary, ours alone
 _OLDEST_MAJOR: Final = 15
-_DAILY_TABLES: Final = {"task": "with (fillfactor = 60)", "task_request": "", "answer": "", "transfer": ""}
+_DAILY_TABLES: Final = {
+    "task": "with (fillfactor = 60)", "task_request": "", "answer": "", "transfer": "", "attempt": ""
+}  # fmt: skip
+_LAST_MADE: Final = "attempt"  # the newest of them, made last: a day that has it has them all
 
 # Settings of our role in this database, kept there because poolers such as PgBouncer drop start-up parameters.
 # enable_seqscan: statistics taken while the queue was empty cached plans that read whole tables (notes, trap 2).
@@ -314,7 +317,7 @@ async def _set_role(connection: Any) -> None:
 async def _prepare_day(connection: Any, day: date) -> None:
     # Day by day: all at once would need more locks than a default server has (notes, trap 8). Made standalone and then
     # attached, which waits for no reader or writer of the parent, as CREATE ... PARTITION OF would.
-    if await connection.fetchval("select to_regclass($1) is not null", f"transfer_{day:%Y%m%d}"):
+    if await connection.fetchval("select to_regclass($1) is not null", f"{_LAST_MADE}_{day:%Y%m%d}"):
         return
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)

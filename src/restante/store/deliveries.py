@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
-from restante.core.limits import DELIVERY_PAIRS, PROMOTE_BATCH
+from restante.core.limits import DELIVERIES_SWEPT_BATCH, DELIVERY_PAIRS, PROMOTE_BATCH
 from restante.store.database import Conflict, Session
 
 LIVE_SECRETS = 2  # the newest of an account
@@ -53,7 +53,8 @@ class Leased(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What became of one attempt; `error` None: it succeeded. `pause`: seconds until the next one, None: never."""
+    """What became of one attempt; `error` None: it succeeded. `pause`: seconds until the next one, None: never.
+    `before`: the attempts that were recorded when it was claimed."""
 
     delivery_id: int
     made_at: datetime
@@ -62,6 +63,27 @@ class Attempt(msgspec.Struct, frozen=True):
     reply: bytes | None
     error: str | None
     pause: float | None
+    before: int = 0
+
+
+class Webhooks(msgspec.Struct, frozen=True):
+    """A task whose webhooks go out again; `body` of its postback, if it has one: gzip."""
+
+    task_id: str
+    body: bytes | None
+
+
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """An attempt that failed. `status` None: no answer came; `reply` is what came of it, as it came."""
+
+    task_id: str
+    made_at: datetime
+    milliseconds: int
+    status: int | None
+    reply: bytes | None
+    error: str
+    kind: Kind
+    url: str
 
 
 async def waiting(db: Session, after: tuple[str, int]) -> list[Waiting]:
@@ -88,7 +110,9 @@ async def claim(db: Session, token: int, wanted: Sequence[tuple[str, int, int]])
 
 
 async def record(db: Session, token: int, now: datetime, group: Sequence[Attempt]) -> set[int]:
-    """Record attempts of one token and what follows from them; the ids of those it still held."""
+    """Record attempts of one token and what follows from them; the ids of those it still held. Rows are locked in the
+    order of their ids."""
+    group = sorted(group, key=lambda one: one.delivery_id)
     rows = await db.rows(
         "record_attempts",
         token,
@@ -100,8 +124,41 @@ async def record(db: Session, token: int, now: datetime, group: Sequence[Attempt
         [one.error for one in group],
         [one.pause for one in group],
         now,
+        [one.before for one in group],
     )
     return {row["id"] for row in rows}
+
+
+async def resend(db: Session, account_id: int, wanted: Sequence[Webhooks]) -> int:
+    """Send the webhooks of these tasks again, all in one statement; returns how many are on their way."""
+    return len(await db.rows("resend", account_id, [one.task_id for one in wanted], [one.body for one in wanted]))
+
+
+async def sweep(db: Session, after: int, before: datetime) -> tuple[int, int, bool]:
+    """Forget ended deliveries made before then, one batch beyond the id `after`: the last id looked at, how many left,
+    and whether there may be more."""
+    row = await db.row("sweep_deliveries", after, before, DELIVERIES_SWEPT_BATCH)
+    assert row is not None
+    return row["last"] or after, row["swept"], row["more"]
+
+
+async def failures(
+    db: Session, account_id: int, since: datetime, until: datetime, kind: Kind | None, most: int, skip: int
+) -> list[FailedAttempt]:
+    """An account's failed attempts made from `since` until before `until`, newest first."""
+    return [
+        FailedAttempt(
+            str(row["task_id"]),
+            row["made_at"],
+            row["milliseconds"],
+            row["status"],
+            row["reply"],
+            row["error"],
+            Kind(row["kind"]),
+            row["url"],
+        )
+        for row in await db.rows("webhook_errors", account_id, since, until, kind, most, skip)
+    ]
 
 
 async def promote(db: Session) -> bool:

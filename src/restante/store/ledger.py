@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from restante.core.task import State
+from restante.core.task import Function, State
 from restante.store.database import Session
 
 KINDS = {1: "top-up", 2: "hold", 3: "settlement"}
@@ -100,7 +100,8 @@ async def audit_balances(db: Session) -> list[str]:
 
 
 async def audit_day(db: Session, day: date) -> list[str]:
-    """Each hold and task of a day whose state, charge, resolution and queue row do not fit together, in words."""
+    """Each hold and task of a day whose state, charge, resolution and queue row do not fit together, and each account
+    whose spending of the day is not what its tasks say, in words."""
     holds = [
         f"{day} account {row['account_id']}: its tasks hold {row['tasks_held']}, its transfers {row['transfers_held']}"
         for row in await db.rows("audit_holds", day)
@@ -111,4 +112,9 @@ async def audit_day(db: Session, day: date) -> list[str]:
         f" {'in' if row['queued'] else 'not in'} the queue"
         for row in await db.rows("audit_tasks", day)
     ]
-    return holds + tasks
+    spent = [
+        f"account {row['id']} ({row['login']}): spent {row['today_posted']} posted and {row['today_live']} live on"
+        f" {row['today']}, its tasks of {day} say {row['posted']} and {row['live']}"
+        for row in await db.rows("audit_today", day, Function.LIVE)
+    ]
+    return holds + tasks + spent

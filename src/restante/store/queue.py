@@ -47,19 +47,26 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class LiveOrder(msgspec.Struct, frozen=True):
-    """A live task on its way in. `at_once`: how many its account may have at work, 0: without limit."""
+    """A live task on its way in. `at_once`: how many its account may have at work; `cap`: what it may spend a day, in
+    nano-dollars; 0: without limit. `model`: the provider's name of it."""
 
     id: str
     account_id: int
     hold: int
     at_once: int = 0
+    cap: int = 0
+    model: str = ""
 
 
 class LiveHeld(msgspec.Struct, frozen=True):
-    """Ids of live tasks that are `held` now, and of those beyond what their account may have at work."""
+    """Ids of live tasks that are `held` now, and of those that are not: since the account or the model is paused
+    (`blocked`, `halted`), beyond what the account may have at work, beyond a cap. The balance does not cover others."""
 
     held: set[str]
+    blocked: set[str]
+    halted: set[str]
     crowded: set[str]
+    capped: set[str]
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -84,6 +91,16 @@ async def ensure_lane(db: Session, provider: str, project: str, model: str) -> i
         if number is not None:
             return number
     raise AssertionError("a lane vanished")
+
+
+async def pause_lane(db: Session, lane: int, *, paused: bool) -> None:
+    """Pause or resume a model: a paused lane is claimed by nobody."""
+    await db.rows("pause_lane", lane, paused)
+
+
+async def paused_models(db: Session, provider: str) -> set[str]:
+    """The models of a provider that are paused, by its own names."""
+    return {row["model"] for row in await db.rows("paused_models", provider)}
 
 
 async def waiting_lanes(db: Session, providers: Sequence[str]) -> list[Lane]:
@@ -111,8 +128,11 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
     ]
 
 
-async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder]) -> LiveHeld | None:
-    """Hold the money of live tasks and lease them.
+async def hold_live(
+    db: Session, token: int, now: datetime, wanted: Sequence[LiveOrder], provider: str = "", cap_of_all: int = 0
+) -> LiveHeld | None:
+    """Hold the money of live tasks and lease them. `provider` runs them, for what is paused of it. `cap_of_all`: what
+    all accounts may spend a day, 0: without limit; needs `spending.lock_spending` in a statement before.
 
     None: the token's lease has ended, so nothing was held.
     """
@@ -127,9 +147,14 @@ async def hold_live(db: Session, token: int, now: datetime, wanted: Sequence[Liv
         GEMINI,
         Function.LIVE,
         [one.at_once for one in wanted],
+        [one.cap for one in wanted],
+        [one.model for one in wanted],
+        provider,
+        cap_of_all,
     )
     assert row is not None
-    return LiveHeld(set(map(str, row["ids"])), set(map(str, row["crowded"]))) if row["alive"] else None
+    fates = ("ids", "blocked", "halted", "crowded", "capped")
+    return LiveHeld(*({str(one) for one in row[fate]} for fate in fates)) if row["alive"] else None
 
 
 async def settle(db: Session, token: int, day: date, now: datetime, group: Sequence[Settlement]) -> set[str]:
@@ -170,14 +195,16 @@ async def promote(db: Session) -> bool:
     return bool(await db.rows("promote", PROMOTE_BATCH))
 
 
-async def register(db: Session, token: int, name: str, lease_seconds: float) -> None:
-    """Begin a worker's incarnation under a fresh random token."""
-    await db.rows("register_worker", token, name, lease_seconds)
+async def register(
+    db: Session, token: int, name: str, lease_seconds: float, *, provider: str = "", claims: bool = False
+) -> None:
+    """Begin a worker's incarnation under a fresh random token. `claims`: it runs queued tasks of the provider."""
+    await db.rows("register_worker", token, name, lease_seconds, provider, claims)
 
 
-async def heartbeat(db: Session, token: int, lease_seconds: float) -> bool:
-    """Prolong the lease. False: it ended, and its tasks are others' now."""
-    return await db.value("heartbeat", token, lease_seconds) is not None
+async def heartbeat(db: Session, token: int, lease_seconds: float, calls: str | None = None) -> bool:
+    """Prolong the lease, and say in JSON how the provider did. False: it ended, and its tasks are others' now."""
+    return await db.value("heartbeat", token, lease_seconds, calls) is not None
 
 
 async def expire(tx: Session) -> dict[int, str]:

@@ -53,13 +53,50 @@ class Unanswered(msgspec.Struct, frozen=True):
     request: bytes | None
 
 
-async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[Order]) -> int:
-    """Hold the money for, store and queue the first n orders: as many as the balance covers; n is returned.
+class Resendable(msgspec.Struct, frozen=True):
+    """A task of the account: finished when it has a `code`, open when `queued` (`running`: leased), else its answer is
+    gone. `request` and `result` are JSON; `message` is of a failure."""
+
+    id: str
+    queued: bool
+    running: bool
+    request: bytes | None
+    code: int | None
+    message: str | None
+    result: bytes | None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A task as id_list shows it. `charged` in nano-dollars and `code` are of a final one; `request` is JSON, None of a
+    live task and where it was not asked for or is gone."""
+
+    id: str
+    function: int
+    code: int | None
+    charged: int | None
+    posted_at: datetime
+    settled_at: datetime | None
+    running: bool
+    request: bytes | None
+
+
+class Covered(msgspec.Struct, frozen=True):
+    """How many orders, from the first on, were accepted, and whether a cap refused the next rather than the balance."""
+
+    number: int
+    capped: bool
+
+
+async def accept(
+    db: Session, account_id: int, now: datetime, orders: Sequence[Order], cap: int = 0, cap_of_all: int = 0
+) -> Covered:
+    """Hold the money for, store and queue as many orders as the balance and the daily caps cover (nano-dollars; 0: no
+    cap). `cap_of_all` needs `spending.lock_spending` in a statement before.
 
     `now` is the POST's one time, in UTC: it is in the ids, is posted_at and names the day. Raises Conflict when an id
     exists; then nothing was accepted.
     """
-    count: int = await db.value(
+    row = await db.row(
         "accept",
         account_id,
         now.date(),
@@ -71,8 +108,11 @@ async def accept(db: Session, account_id: int, now: datetime, orders: Sequence[O
         [pack(order.request) for order in orders],
         GEMINI,
         Function.TASK_POST,
+        cap,
+        cap_of_all,
     )
-    return count
+    assert row is not None
+    return Covered(row["covered"], row["capped"])
 
 
 async def ready(db: Session, account_id: int, most: int, since: datetime) -> list[Listed]:
@@ -90,6 +130,8 @@ async def expire_ready(db: Session, before: datetime) -> int:
 async def collect(db: Session, day: date, wanted: Sequence[tuple[int, str]]) -> dict[str, Collected]:
     """Answers of one posting day by (account, id), taken off tasks_ready in the same statement."""
     rows = await db.rows("collect", day, [account for account, _ in wanted], [task_id for _, task_id in wanted], GEMINI)
+    if late := [row for row in rows if row["relisted"]]:
+        await db.rows("unlist", [row["account_id"] for row in late], GEMINI, [row["seq"] for row in late])
     return {
         str(row["id"]): Collected(
             id=str(row["id"]),
@@ -111,3 +153,50 @@ async def find_unanswered(db: Session, day: date, account_id: int, task_id: str)
     state = row["queue_state"]
     request = None if row["request"] is None else unpack(row["request"])
     return Unanswered(row["function"], queued=state is not None, running=state == 2, request=request)
+
+
+async def resendable(db: Session, day: date, account_id: int, ids: Sequence[str]) -> list[Resendable]:
+    """Tasks of the account posted on one day, with what their webhooks would say."""
+    return [
+        Resendable(
+            str(row["id"]),
+            row["queued"],
+            row["queue_state"] == 2,
+            _unpacked(row["request"]),
+            row["code"],
+            row["message"],
+            _unpacked(row["body"]),
+        )
+        for row in await db.rows("resendable", day, account_id, ids)
+    ]
+
+
+async def recorded(
+    db: Session,
+    account_id: int,
+    since: datetime,
+    until: datetime,
+    *,
+    backwards: bool,
+    skip: int,
+    most: int,
+    requests: bool,
+) -> list[Recorded]:
+    """An account's tasks posted from `since` until before `until`, in that order or backwards."""
+    return [
+        Recorded(
+            str(row["id"]),
+            row["function"],
+            row["code"],
+            row["charged"],
+            row["posted_at"],
+            row["settled_at"],
+            row["running"] is True,
+            _unpacked(row["request"]),
+        )
+        for row in await db.rows("list_tasks", account_id, since, until, backwards, skip, most, requests)
+    ]
+
+
+def _unpacked(stored: bytes | None) -> bytes | None:
+    return None if stored is None else unpack(stored)

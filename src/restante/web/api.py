@@ -1,59 +1,97 @@
-"""The five llm_responses endpoints (contract §3.1-3.5) and what is said of every other path (§12.15)."""
+"""The five llm_responses endpoints (contract §3.1-3.5)."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
-import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from restante.core.allowance import Endpoint
 from restante.core.answer import Answer
 from restante.core.errors import (
     CREATED_CODE,
     CREATED_MESSAGE,
+    AccountPaused,
+    CapReached,
+    DuplicatesPerDay,
+    DuplicatesPerHour,
+    EmptyBody,
+    ForeignTask,
     InsufficientFunds,
     InternalError,
     InvalidBody,
+    InvalidField,
     InvalidPath,
-    NotFound,
+    LiveTimeout,
+    ModelPaused,
+    OtherFunction,
+    PaymentRequired,
+    ProviderFailed,
     Refusal,
+    ResultsExpired,
+    TaskFailed,
+    TaskHanded,
+    TaskInQueue,
+    TaskNotFound,
+    TooManyAtOnce,
     TooManyLiveTasks,
     TooManyTasks,
+    UnknownField,
 )
-from restante.core.limits import BODY_BYTES, GZIP_FROM_BYTES, IDEMPOTENCY_KEY_CHARS
-from restante.core.pricing import STANDARD_HOLD
-from restante.core.task import Function, read_prompt
-from restante.flow.accept import Acceptor, Judged
+from restante.core.limits import BODY_BYTES, IDEMPOTENCY_KEY_CHARS, LIVE_SECONDS, READY_LISTED
+from restante.core.money import NANO_PER_USD
+from restante.core.pricing import LIVE_FEE, STANDARD_HOLD
+from restante.core.task import ID_PATTERN, Function, read_prompt
+from restante.flow.accept import Acceptor, Fates, Judged
 from restante.flow.collect import Collector
 from restante.flow.idempotency import Key, Once, key_of
 from restante.flow.live import Live
 from restante.providers.registry import Catalogue
-from restante.store.database import DatabaseLost
-from restante.web import body, judge, wire
-from restante.web.auth import BasicAuth, Passwords
-from restante.web.formats import Formats
+from restante.web import body, examples, judge, wire
 from restante.web.judge import Judge, Verdict
-from restante.web.rate_limit import RateLimits
-from restante.web.respond import account_of, allowance_of, answer, endpoint_route, json_text, mint, path_of
-
-log = logging.getLogger("restante.api")
+from restante.web.operation import Operation
+from restante.web.posted import REQUIRED, WEBHOOKS
+from restante.web.respond import account_of, allowance_of, answer, json_text, mint, path_of
 
 FAMILY = "/" + "/".join(wire.FAMILY_PATH)
-_OUR_APIS = ("/v3/ai_optimization", "/v3/appendix")  # inside them a wrong path is 40402, elsewhere 40400
+_POST_REFUSALS = (InvalidField, EmptyBody, InvalidBody, UnknownField)
+_MONEY_REFUSALS = (InsufficientFunds, CapReached, DuplicatesPerHour, DuplicatesPerDay)
+_RUN_REFUSALS = (ProviderFailed, InternalError)
+_GET_REFUSALS = (
+    ForeignTask,
+    OtherFunction,
+    TaskFailed,
+    PaymentRequired,
+    TaskNotFound,
+    InvalidPath,
+    ResultsExpired,
+    TaskHanded,
+    TaskInQueue,
+    *_RUN_REFUSALS,
+)
+_ID_PARAMETER = {
+    "name": "task_id",
+    "in": "path",
+    "required": True,
+    "description": "As `task_post` gave it.",
+    "schema": {"type": "string", "pattern": ID_PATTERN},
+    "example": examples.TASK_ID,
+}
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Any text of your own: posting again with the same key and body within 24 hours (by default) gets "
+    "the first answer again, and nothing is posted twice. The same key with another body is refused.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS, "pattern": "^[ -~]+$"},
+    "example": "run-17-batch-4",
+}
 
 
 class Api:
-    """The endpoints over their flows; `routes()` is what Starlette serves."""
+    """The endpoints over their flows; `operations()` is what is served."""
 
     def __init__(
         self,
@@ -63,7 +101,6 @@ class Api:
         live: Live,
         catalogue: Catalogue,
         judge: Judge,
-        rates: RateLimits,
         clock: Callable[[], datetime],
         body_bytes: int = BODY_BYTES,
     ) -> None:
@@ -73,24 +110,97 @@ class Api:
         self._live = live
         self._catalogue = catalogue
         self._judge = judge
-        self._rates = rates
         self._clock = clock
         self._body_bytes = body_bytes
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
         """The family's five paths."""
+        form = self._judge.form
+        family = partial(Operation, group="LLM Responses")
+        posts = partial(
+            family, method="POST", request=form.task, requires=REQUIRED, ignores_unknown=self._judge.ignore_unknown
+        )
         return [
-            self._route("POST", "task_post", self.task_post),
-            self._route("GET", "tasks_ready", self.tasks_ready),
-            self._route("GET", "task_get", self.task_get, "/{task_id}"),
-            self._route("POST", "live", self.live),
-            self._route("GET", "models", self.models),
+            posts(
+                name="task_post",
+                path=f"{FAMILY}/task_post",
+                summary="Post tasks",
+                description=f"Queues up to {form.tasks} tasks, each judged alone: one that is refused comes back with "
+                "its code and disturbs none of the others. A task is answered once, within 72 hours by default; "
+                "collect it with `task_get`, or be told by a webhook. Of its cost, 0.01 USD is an advance: what the "
+                "model does not use comes back, and a task that fails costs nothing.",
+                endpoint=self.task_post,
+                rate="task_post",
+                parameters=[_KEY_PARAMETER],
+                tasks=form.tasks,
+                success=(CREATED_CODE, CREATED_MESSAGE),
+                refusals=(TooManyTasks, *_MONEY_REFUSALS, *_POST_REFUSALS),
+                sent=examples.TASK,
+                cost=STANDARD_HOLD,
+            ),
+            family(
+                name="tasks_ready",
+                method="GET",
+                path=f"{FAMILY}/tasks_ready",
+                summary="List finished tasks",
+                description=f"Up to {READY_LISTED:,} finished tasks that nobody collected yet, oldest first, each for "
+                "three days by default. A task whose postback was delivered is not among them.",
+                endpoint=self.tasks_ready,
+                rate="tasks_ready",
+                result=wire.ReadyResult,
+                rows=[examples.READY],
+            ),
+            family(
+                name="task_get",
+                method="GET",
+                path=f"{FAMILY}/task_get/{{task_id}}",
+                summary="Collect an answer",
+                description="One task's answer, as often as you like for 30 days by default. Collecting takes the task "
+                "off `tasks_ready`.",
+                endpoint=self.task_get,
+                rate="task_get",
+                parameters=[_ID_PARAMETER],
+                result=wire.AnswerResult,
+                refusals=_GET_REFUSALS,
+                sent=examples.TASK,
+                rows=[examples.ANSWER],
+            ),
+            posts(
+                name="live",
+                path=f"{FAMILY}/live",
+                summary="Ask and wait",
+                description=f"One task, answered in this call within {LIVE_SECONDS:.0f} seconds. Nothing of it is "
+                "stored. Its cost is 0.0006 USD and what the model's provider takes; a task that fails costs nothing.",
+                endpoint=self.live,
+                rate="live",
+                omits=WEBHOOKS,
+                result=wire.AnswerResult,
+                refusals=(
+                    TooManyLiveTasks,
+                    TooManyAtOnce,
+                    AccountPaused,
+                    ModelPaused,
+                    *_MONEY_REFUSALS,
+                    *_POST_REFUSALS,
+                    *_RUN_REFUSALS,
+                    LiveTimeout,
+                ),
+                sent=examples.LIVE_TASK,
+                rows=[examples.LIVE_ANSWER],
+                cost=LIVE_FEE + round(examples.LIVE_ANSWER.money_spent * NANO_PER_USD),
+            ),
+            family(
+                name="models",
+                method="GET",
+                path=f"{FAMILY}/models",
+                summary="List the models",
+                description="The names that `model_name` may have, newest first.",
+                endpoint=self.models,
+                rate="models",
+                result=wire.ModelResult,
+                rows=examples.MODELS,
+            ),
         ]
-
-    def _route(
-        self, method: str, name: Endpoint, endpoint: Callable[[Request], Awaitable[Response]], rest: str = ""
-    ) -> Route:
-        return endpoint_route(self._rates, method, f"{FAMILY}/{name}{rest}", name, endpoint)
 
     async def task_post(self, request: Request) -> Response:
         """§3.1: up to 100 tasks, each judged alone; those beyond are answered 40006."""
@@ -107,12 +217,14 @@ class Api:
             return self._refused(account_id, Function.TASK_POST, path, verdicts, started)
         good = [Judged(one.model, one.task.tag, one.request) for one in verdicts if one.task and one.model]
 
-        def body_of(ids: Sequence[str], covered: int) -> bytes:
-            return self._accepted(account_id, path, verdicts, ids, covered, started)
+        def body_of(ids: Sequence[str], fates: Fates) -> bytes:
+            return self._accepted(account_id, path, verdicts, ids, fates, started)
 
+        allowance = allowance_of(request)
         if not isinstance(key, Key):
-            return json_text(body_of(*(await self._acceptor.accept(account_id, good) if good else ([], 0))))
-        answered = await self._once.accept(key, good, body_of)
+            accepted = await self._acceptor.accept(account_id, good, allowance=allowance) if good else ([], [])
+            return json_text(body_of(*accepted))
+        answered = await self._once.accept(key, good, body_of, allowance)
         if isinstance(answered, Refusal):
             return self._refused(account_id, Function.TASK_POST, path, answered, started)
         return json_text(answered)
@@ -123,22 +235,22 @@ class Api:
         path: Sequence[str],
         verdicts: Sequence[Verdict],
         ids: Sequence[str],
-        covered: int,
+        fates: Fates,
         started: float,
     ) -> bytes:
-        """task_post's answer: `ids` are of the good tasks, of which the first so many are covered."""
+        """task_post's answer: `ids` and `fates` are of the good tasks."""
         elapsed = time.perf_counter() - started
-        accepted = iter(zip(ids, (position < covered for position in range(len(ids))), strict=True))
+        good = iter(zip(ids, fates, strict=True))
         entries = []
         for one in verdicts:
-            refusal = one.refusal
-            task_id, paid = (self._mint(account_id, Function.TASK_POST), False) if refusal else next(accepted)
-            if paid:
+            refused = one.refusal
+            task_id, fate = (self._mint(account_id, Function.TASK_POST), refused) if refused else next(good)
+            if fate is None:
                 entries.append(_created(task_id, path, elapsed, one.request))
             else:
-                refusal = refusal or InsufficientFunds()
-                entries.append(wire.entry(task_id, path, refusal=refusal, request=one.request))
-        return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=covered * STANDARD_HOLD)
+                entries.append(wire.entry(task_id, path, refusal=fate, request=one.request))
+        cost = fates.count(None) * STANDARD_HOLD
+        return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost)
 
     async def live(self, request: Request) -> Response:
         """§3.4: one task, answered in this call."""
@@ -155,8 +267,8 @@ class Api:
         if verdict.model is None:
             task_id = self._mint(account_id, Function.LIVE)
             return answer([wire.entry(task_id, path, refusal=verdict.refusal, request=verdict.request)], started)
-        at_once = allowance_of(request).live_at_once
-        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, read_prompt(verdict.request), at_once)
+        prompt = read_prompt(verdict.request)
+        task_id, outcome, cost = await self._live.ask(account_id, verdict.model, prompt, allowance_of(request))
         elapsed = time.perf_counter() - started
         if isinstance(outcome, Answer):
             result = wire.answer_result(outcome, self._clock())
@@ -236,43 +348,3 @@ def _created(task_id: str, path: Sequence[str], elapsed: float, request: bytes) 
     return wire.entry(
         task_id, path, elapsed=elapsed, code=CREATED_CODE, message=CREATED_MESSAGE, cost=STANDARD_HOLD, request=request
     )
-
-
-def create_app(routes: Sequence[Route], passwords: Passwords, clock: Callable[[], datetime]) -> Starlette:
-    """The ASGI application."""
-
-    async def unknown_path(request: Request, _: Exception) -> Response:
-        """§12.15: 40402 inside our APIs, with a task and no data; 40400 and HTTP 404 elsewhere."""
-        path = request.scope["path"]
-        if not any(path == ours or path.startswith(f"{ours}/") for ours in _OUR_APIS):
-            return json_text(wire.refused_call(NotFound()), 404)
-        task_id = mint(clock(), account_of(request), Function.TASK_POST)
-        entry = wire.entry(task_id, path_of(request), refusal=InvalidPath())
-        return answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
-
-    async def no_database(request: Request, error: Exception) -> Response:
-        log.error("%s %s: 50000, %s", request.method, request.url.path, error)
-        return json_text(wire.refused_call(InternalError()), 500)
-
-    async def gone(request: Request, _: Exception) -> Response:
-        return Response()  # nobody reads it
-
-    async def broken(request: Request, error: Exception) -> Response:
-        return json_text(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
-
-    app = Starlette(
-        routes=routes,
-        middleware=[
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
-            Middleware(BasicAuth, passwords=passwords),
-            Middleware(Formats),  # inside: a 401 is the same bytes whatever was asked for
-        ],
-        exception_handlers={
-            HTTPException: unknown_path,
-            DatabaseLost: no_database,
-            ClientDisconnect: gone,
-            Exception: broken,
-        },
-    )
-    app.router.redirect_slashes = False  # a path with a slash too many is a wrong path (§12.15), not a redirect
-    return app

@@ -66,10 +66,8 @@ class Passwords:
         return self._caller(found) if found is not None and right else None
 
     def _caller(self, found: Credentials) -> Caller:
-        """An installation without limits (RESTANTE_LIMITS=relaxed, §12.25) knows none of an account's own either."""
-        if not found.limits or self._allowance == UNLIMITED:
-            return Caller(found.account_id, found.login, self._allowance)
-        return Caller(found.account_id, found.login, self._allowance.with_own(found.limits))
+        allowance = self._allowance.with_own(found.limits) if found.limits else self._allowance
+        return Caller(found.account_id, found.login, allowance)
 
     async def _find(self, login: str) -> Credentials | None:
         now = time.monotonic()

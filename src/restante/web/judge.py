@@ -1,61 +1,24 @@
 """Judging what a client posts: each task alone, fields in the contract's order, the first error reported (§12.10).
 
-`PostedTask` is the one statement of the request's format: types and limits are enforced from it, and its field order is
-the order of judgement. A good task is decoded once; a bad one is looked at again, field by field.
+`PostedTask` (web/posted) is the one statement of the request's format: types and limits are enforced from it, and its
+field order is the order of judgement. A good task is decoded once; a bad one is looked at again, field by field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
 
 from restante.core import limits
 from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, UnknownField
-from restante.core.task import Message, Model
+from restante.core.task import Model
+from restante.web.posted import WEBHOOKS, PostedTask, RelaxedTask
 from restante.webhooks.address_guard import AllowList, literal_fault
 
 FindModel = Callable[[str], Model | None]
-
-
-class ChainMessage(Message, frozen=True, forbid_unknown_fields=True):
-    """A message of the chain as it may be posted."""
-
-    message: Annotated[str, Meta(max_length=limits.CHAIN_MESSAGE_CHARS)]
-
-
-class PostedTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task as posted (contract §3.1). Null means "not sent" (§12.1), so every field admits it."""
-
-    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS)] | None = None
-    model_name: Annotated[str, Meta(min_length=1, max_length=limits.MODEL_NAME_CHARS)] | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1, le=limits.OUTPUT_TOKENS_MAX)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=limits.TEMPERATURE_MAX)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    web_search: bool | None = None
-    use_reasoning: bool | None = None
-    system_message: Annotated[str, Meta(max_length=limits.SYSTEM_MESSAGE_CHARS)] | None = None
-    message_chain: Annotated[Sequence[ChainMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
-    tag: Annotated[str, Meta(max_length=limits.TAG_CHARS)] | None = None
-    postback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
-    pingback_url: Annotated[str, Meta(max_length=limits.URL_CHARS)] | None = None
-
-
-class RelaxedMessage(ChainMessage, frozen=True, forbid_unknown_fields=True):
-    """A message of the chain under RESTANTE_LIMITS=relaxed."""
-
-    message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED)]
-
-
-class RelaxedTask(PostedTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task under RESTANTE_LIMITS=relaxed (§12.25): the same format and order, but for the bounds named here."""
-
-    user_prompt: Annotated[str, Meta(min_length=1, max_length=limits.PROMPT_CHARS_RELAXED)] | None = None
-    system_message: Annotated[str, Meta(max_length=limits.PROMPT_CHARS_RELAXED)] | None = None
-    message_chain: Annotated[Sequence[RelaxedMessage], Meta(max_length=limits.CHAIN_MESSAGES)] | None = None
 
 
 class Format:
@@ -90,7 +53,6 @@ RELAXED: Final = Format(
 
 _FIELDS: Final = tuple(DOCUMENTED.field)
 _SISTER_FIELDS: Final = frozenset({"force_web_search", "web_search_country_iso_code", "web_search_city"})  # §8
-_WEBHOOKS: Final = ("postback_url", "pingback_url")
 _OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -132,7 +94,7 @@ class Judge:
         self.form = form
         self._find_model = find_model
         self._allow = allow or AllowList()
-        self._ignore_unknown = ignore_unknown
+        self.ignore_unknown = ignore_unknown
 
     def judge(self, raw: msgspec.Raw, *, live: bool = False) -> Verdict | InvalidBody:
         """One task, as `split` gave it. InvalidBody says that it is no UTF-8, hence the whole POST no JSON (§12.27), or
@@ -145,8 +107,8 @@ class Judge:
     def surplus(self, raw: msgspec.Raw, refusal: Refusal) -> Verdict | InvalidBody:
         """A task beyond those that a POST may hold: refused unjudged, echoed if it can be."""
         try:
-            sent = _fields_sent(bytes(raw))
-            return sent if isinstance(sent, InvalidBody) else Verdict(_echo(sent or {}), refusal=refusal)
+            sent = fields_sent(bytes(raw))
+            return sent if isinstance(sent, InvalidBody) else Verdict(echo(sent or {}), refusal=refusal)
         except RecursionError:
             return InvalidBody()
 
@@ -162,18 +124,18 @@ class Judge:
         return self._verdict(_as_sent(text), task, frozenset(), live=live)
 
     def _look_closer(self, text: bytes, *, live: bool) -> Verdict | InvalidBody:
-        sent = _fields_sent(text)
+        sent = fields_sent(text)
         if isinstance(sent, InvalidBody):
             return sent
         if sent is None:
             return Verdict(_NOTHING, refusal=InvalidBody())
-        if self._ignore_unknown:
+        if self.ignore_unknown:
             sent = {name: raw for name, raw in sent.items() if name in _FIELDS}
         values, faulty = _read_fields(sent, self.form)
         unknown = next((name for name in sent if name not in _FIELDS), None)
-        verdict = self._verdict(_echo(sent), self.form.task(**values), faulty, live=live)
+        verdict = self._verdict(echo(sent), self.form.task(**values), faulty, live=live)
         if verdict.refusal is None and unknown is not None:
-            refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(_printable(unknown))
+            refusal = InvalidField(unknown) if unknown in _SISTER_FIELDS else UnknownField(printable(unknown))
             return Verdict(verdict.request, refusal=refusal)
         return verdict
 
@@ -199,7 +161,7 @@ def _acceptable(name: str, task: PostedTask, model: Model | None, allow: AllowLi
         return not reasons or value >= limits.OUTPUT_TOKENS_MIN_REASONING
     if name == "web_search":
         return not value or model.web_search
-    if name in _WEBHOOKS:
+    if name in WEBHOOKS:
         return not live and _is_webhook_url(value, allow)
     return True
 
@@ -222,7 +184,7 @@ def _is_webhook_url(url: str, allow: AllowList) -> bool:
     )
 
 
-def _fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
+def fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
     """A task's fields, each as it was written, nulls dropped; None when it is no object. Of a task from `split` only
     its UTF-8 is still unproven."""
     try:
@@ -242,7 +204,7 @@ def _read_fields(sent: dict[str, msgspec.Raw], form: Format) -> tuple[dict[str, 
     for name, decoder in form.field.items():
         if name not in sent:
             continue
-        if name == "max_output_tokens" and (whole := _whole(sent[name])) is not None:
+        if name == "max_output_tokens" and (whole := whole_number(sent[name])) is not None:
             sent[name] = msgspec.Raw(b"%d" % whole)
         try:
             value = decoder.decode(sent[name])
@@ -256,7 +218,7 @@ def _read_fields(sent: dict[str, msgspec.Raw], form: Format) -> tuple[dict[str, 
     return values, frozenset(faulty)
 
 
-def _whole(raw: msgspec.Raw) -> int | None:
+def whole_number(raw: msgspec.Raw) -> int | None:
     """The integer that a float of no fraction stands for; None for anything else."""
     value = _readable(raw)
     return int(value) if isinstance(value, float) and value.is_integer() else None
@@ -284,7 +246,7 @@ def _as_sent(text: bytes) -> bytes:
     return msgspec.json.format(text, indent=-1)
 
 
-def _echo(sent: dict[str, msgspec.Raw]) -> bytes:
+def echo(sent: dict[str, msgspec.Raw]) -> bytes:
     """What of a doubtful task is echoed: its fields as written, without keys that the echo has of its own and without
     what nobody could read."""
     return _encode({k: raw for k, raw in sent.items() if k not in _OUR_KEYS and _readable(raw) is not None})
@@ -294,5 +256,5 @@ def _encode(fields: dict[str, msgspec.Raw]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(fields), indent=-1)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     return "".join(c for c in name[:64] if c.isprintable())

@@ -35,16 +35,24 @@ _FUNCTIONS: Final[dict[Endpoint, Function]] = {
 
 
 class RateLimits:
-    """Puts a rate before endpoints; where the account has no limit nothing is counted and no header is sent."""
+    """Puts a rate before endpoints; where the account has no limit no window is kept and no header is sent. `count` is
+    told of every call, the refused ones too, for the usage figures."""
 
-    def __init__(self, rates: Rates, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        rates: Rates,
+        clock: Callable[[], datetime],
+        count: Callable[[int, Endpoint], None] = lambda account_id, endpoint: None,
+    ) -> None:
         self._rates = rates
         self._clock = clock
+        self._count = count
 
     def before(self, endpoint: Endpoint, app: ASGIApp) -> ASGIApp:
         """An endpoint's application with its rate before it."""
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            self._count(scope["account_id"], endpoint)
             allowance: Allowance = scope["allowance"]
             limit = allowance.rate(endpoint)
             if not limit:
@@ -65,7 +73,8 @@ class RateLimits:
         """§12.6: HTTP 200, the code and message in the envelope and in its single task."""
         refusal = RateExceeded(f"{limit} >= {limit}")
         task_id = mint_id(self._clock(), scope["account_id"], _FUNCTIONS[endpoint], secrets.randbits(48))
-        entry = wire.entry(task_id, scope["path"].strip("/").split("/"), refusal=refusal)
+        path = scope["path"].strip("/").split("/")
+        entry = wire.entry(task_id, path, refusal=refusal, origin=wire.origin_of(endpoint))
         elapsed = time.perf_counter() - started
         body = wire.envelope([entry], elapsed=elapsed, code=refusal.code, message=refusal.message)
         return Response(body, media_type="application/json")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
-from restante.core.answer import Answer, Item
+from restante.core.allowance import Endpoint
+from restante.core.answer import Annotation, Answer, Item
 from restante.core.errors import ERROR_CODES_FROM, OK_CODE, OK_MESSAGE, Refusal, Unauthorized
 from restante.core.money import NANO_PER_USD
 from restante.core.task import Model
@@ -28,6 +30,17 @@ FAMILY_PATH: Final = ("v3", API, PLATFORM, FUNCTION)
 #: What `data` begins with: for this family all of it (contract §1.1), for the appendix without `se`.
 LLM_RESPONSES: Final = msgspec.json.encode({"api": API, "function": FUNCTION, "se": PLATFORM})
 _NOTHING: Final = b"{}"
+_ORIGINS: Final = {
+    name: msgspec.json.encode({"api": api, "function": function})
+    for name, api, function in (
+        ("user_data", "appendix", "user_data"),
+        ("appendix_errors", "appendix", "errors"),
+        ("status", "appendix", "status"),
+        ("webhook_resend", "appendix", "webhook_resend"),
+        ("id_list", API, "id_list"),
+        ("errors", API, "errors"),
+    )
+}
 
 #: The body of a 401, byte for byte as the original serves it: no version, escaped slashes (contract §2.1).
 UNAUTHORIZED_BODY: Final = (
@@ -36,65 +49,115 @@ UNAUTHORIZED_BODY: Final = (
 )
 
 
+_Id = Annotated[str, Meta(description="The task's id; looks like a UUID.")]
+_Code = Annotated[int, Meta(description="What became of it: 20000 is success, from 40000 on it is an error.")]
+_Message = Annotated[str, Meta(description="The code in words.")]
+_Time = Annotated[
+    str, Meta(description="Time taken.", pattern=r"^[0-9]+(\.[0-9]{4})? sec\.$", examples=["0.1071 sec."])
+]
+_Moment = Annotated[
+    str,
+    Meta(
+        description="In UTC.",
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \+00:00$",
+        examples=["2026-11-20 12:15:08 +00:00"],
+    ),
+]
+_Count = Annotated[int, Meta(ge=0)]
+_ModelName = Annotated[str, Meta(examples=["gemini-2.5-flash"])]
+
+
 class TaskEntry(msgspec.Struct, frozen=True):
     """A task as an envelope shows it."""
 
-    id: str
-    status_code: int
-    status_message: str
-    time: str
-    cost: int | float
-    result_count: int
-    path: Sequence[str]
+    id: _Id
+    status_code: _Code
+    status_message: _Message
+    time: _Time
+    cost: Annotated[int | float, Meta(description="What this call took, in USD.")]
+    result_count: Annotated[_Count, Meta(description="Length of `result`; 0 when that is null.")]
+    path: Annotated[Sequence[str], Meta(description="The call's path, split at its slashes.")]
     data: msgspec.Raw | None
     result: msgspec.Raw | None
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What every call answers."""
+    """What every call answers. HTTP says 200 even when every task in it failed: look at the tasks' codes."""
 
-    version: str
-    status_code: int
-    status_message: str
-    time: str
-    cost: int | float
-    tasks_count: int
-    tasks_error: int
+    version: Annotated[str, Meta(pattern=r"^0\.1\.[0-9]{8}$")]
+    status_code: _Code
+    status_message: _Message
+    time: _Time
+    cost: Annotated[int | float, Meta(description="Sum of the tasks' cost, in USD.")]
+    tasks_count: _Count
+    tasks_error: Annotated[_Count, Meta(description="How many of the tasks have a code from 40000 on.")]
     tasks: Sequence[TaskEntry] | None
 
 
 class ReadyResult(msgspec.Struct, frozen=True):
-    """A row of tasks_ready (contract §3.2)."""
+    """A finished task that nobody collected yet."""
 
-    id: str
-    se: str
-    function: str
-    date_posted: str
-    tag: str
-    endpoint: str
+    id: _Id
+    se: Annotated[str, Meta(description="The platform.", examples=[PLATFORM])]
+    function: Annotated[str, Meta(examples=[FUNCTION])]
+    date_posted: _Moment
+    tag: Annotated[str, Meta(description="As posted; empty without one.")]
+    endpoint: Annotated[str, Meta(description="The path that collects it.")]
 
 
 class ModelResult(msgspec.Struct, frozen=True):
-    """A row of models (contract §3.5)."""
+    """A model that may be named."""
 
-    model_name: str
-    reasoning: bool
+    model_name: _ModelName
+    reasoning: Annotated[bool, Meta(description="It can reason: `use_reasoning` has an effect.")]
     web_search_supported: bool
     task_post_supported: bool
 
 
-class AnswerResult(msgspec.Struct, frozen=True):
-    """The result of task_get and live (contract §3.3)."""
+class MessageSection(msgspec.Struct, frozen=True):
+    """A piece of the answer's text."""
 
-    model_name: str
-    input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    web_search: bool
-    money_spent: int | float
-    datetime: str
-    items: Sequence[dict[str, Any]]
-    fan_out_queries: Sequence[str] | None
+    type: Literal["text"]
+    text: Annotated[str, Meta(description="Markdown, as the model wrote it.")]
+    annotations: Annotated[
+        Sequence[Annotation] | None,
+        Meta(description="Sources, when the web was searched; null when it was not, and may be empty when it was."),
+    ]
+
+
+class ReasoningSection(msgspec.Struct, frozen=True):
+    """A piece of the model's summary of its thoughts."""
+
+    type: Literal["summary_text"]
+    text: str
+
+
+class MessageItem(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
+    """What the model answered."""
+
+    sections: Sequence[MessageSection]
+
+
+class ReasoningItem(msgspec.Struct, frozen=True, tag_field="type", tag="reasoning"):
+    """What the model thought before it answered; stands before the message. Its sections have no annotations."""
+
+    sections: Sequence[ReasoningSection]
+
+
+class AnswerResult(msgspec.Struct, frozen=True):
+    """An answer."""
+
+    model_name: Annotated[_ModelName, Meta(description="The model that served it.")]
+    input_tokens: _Count
+    output_tokens: Annotated[_Count, Meta(description="All that the provider bills as output, reasoning included.")]
+    reasoning_tokens: _Count
+    web_search: Annotated[bool, Meta(description="The web was searched.")]
+    money_spent: Annotated[int | float, Meta(description="What the model's provider took, in USD.")]
+    datetime: Annotated[_Moment, Meta(description="When the answer came, in UTC.")]
+    items: Sequence[MessageItem | ReasoningItem]
+    fan_out_queries: Annotated[
+        Sequence[str] | None, Meta(description="What the model searched for; null when nothing.")
+    ]
 
 
 def usd(nano: int) -> int | float:
@@ -118,6 +181,11 @@ def data(request: bytes | None, origin: bytes = LLM_RESPONSES) -> msgspec.Raw:
     if request is None or request == _NOTHING:
         return msgspec.Raw(origin)
     return msgspec.Raw(b"%b,%b" % (origin[:-1], request[1:]))
+
+
+def origin_of(endpoint: Endpoint) -> bytes:
+    """What `data` begins with in the answers of an endpoint."""
+    return _ORIGINS.get(endpoint, LLM_RESPONSES)
 
 
 def entry(
@@ -234,14 +302,8 @@ def answer_result(answer: Answer, received_at: datetime) -> bytes:
     )
 
 
-def _item(item: Item) -> dict[str, Any]:
-    """Contract §3.6: the reasoning item's sections have no annotations."""
+def _item(item: Item) -> MessageItem | ReasoningItem:
+    """Contract §3.6."""
     if item.type == "reasoning":
-        sections = [{"type": "summary_text", "text": section.text} for section in item.sections]
-        return {"type": item.type, "sections": sections}
-    return {
-        "type": item.type,
-        "sections": [
-            {"type": "text", "text": section.text, "annotations": section.annotations} for section in item.sections
-        ],
-    }
+        return ReasoningItem([ReasoningSection("summary_text", section.text) for section in item.sections])
+    return MessageItem([MessageSection("text", section.text, section.annotations) for section in item.sections])

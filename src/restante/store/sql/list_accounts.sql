@@ -1,1 +1,1 @@
-select id, login, balance, held, spent, funded, credit_limit, created_at from account order by id
+select id, login, balance, held, spent, funded, credit_limit, created_at, paused from account order by id

@@ -3,6 +3,7 @@
 -- $10-14 webhooks owed: task ids  kinds  hosts  URLs  bodies. A task with a postback (kind 2) is listed in tasks_ready
 -- only when its first attempt fails (contract §12.28).
 -- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
+-- What the account spent today changes with its tasks of today; those of an earlier day leave it alone.
 -- A live task (lane 0) has nobody to collect it: neither answer nor listing.
 with item as materialized (
     select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[])
@@ -21,9 +22,13 @@ with item as materialized (
     select id from account where id = any (array (select distinct account_id from mine)) order by id for no key update
 ), paid as (
     update account a
-    set balance = a.balance + o.held - o.charged, held = a.held - o.held, spent = a.spent + o.charged
+    set balance = a.balance + o.held - o.charged, held = a.held - o.held, spent = a.spent + o.charged,
+        today_posted = a.today_posted + case when a.today = $2 then o.charged - o.held - o.live else 0 end,
+        today_live = a.today_live + case when a.today = $2 then o.live else 0 end
     from (
-        select account_id, sum(held)::bigint as held, sum(charged)::bigint as charged from mine group by account_id
+        select account_id, sum(held)::bigint as held, sum(charged)::bigint as charged,
+            coalesce(sum(charged - held) filter (where lane = 0), 0)::bigint as live
+        from mine group by account_id
     ) o
     where a.id = o.account_id and a.id = any (array (select id from locked))
 ), resolved as (

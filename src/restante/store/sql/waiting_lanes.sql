@@ -1,4 +1,4 @@
--- Lanes with tasks ready to be claimed. $1 the providers that the worker serves
+-- Lanes with tasks ready to be claimed, paused ones aside. $1 the providers that the worker serves
 select l.id, l.provider, l.model from lane l
-where l.provider = any ($1) and exists (select from queue q where q.state = 0 and q.lane = l.id)
+where l.provider = any ($1) and not l.paused and exists (select from queue q where q.state = 0 and q.lane = l.id)
 order by l.id

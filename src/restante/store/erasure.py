@@ -1,0 +1,41 @@
+"""Forgetting what an account's tasks said: prompts, answers, tags, webhooks. The ledger and the slim task rows stay."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from restante.store.database import Session
+
+
+async def seize(db: Session, token: int, most: int, account_id: int, until: datetime) -> list[tuple[str, date]]:
+    """Lease unfinished tasks of an account that were posted until then, whoever runs them; their ids and days."""
+    return [(str(row["id"]), row["day"]) for row in await db.rows("seize", token, most, account_id, until)]
+
+
+async def unfinished(db: Session, account_id: int, until: datetime) -> bool:
+    """Whether any of these is left."""
+    found: bool = await db.value("unfinished", account_id, until)
+    return found
+
+
+async def days(db: Session) -> list[date]:
+    """The days that tasks are kept of, oldest first."""
+    return [row["day"] for row in await db.rows("task_days")]
+
+
+async def erase_day(db: Session, account_id: int, day: date) -> int:
+    """Forget the texts of finished tasks of one day; returns of how many."""
+    erased: int = await db.value("erase_day", day, account_id)
+    return erased
+
+
+async def erase_deliveries(tx: Session, account_id: int) -> int:
+    """Forget webhooks and their attempts, in one transaction; returns how many webhooks."""
+    gone = [row["id"] for row in await tx.rows("erase_deliveries", account_id)]
+    await tx.rows("erase_attempts", gone)
+    return len(gone)
+
+
+async def erase_rest(db: Session, account_id: int) -> None:
+    """Forget listings, answers to idempotency keys and fingerprints."""
+    await db.rows("erase_rest", account_id)
