@@ -32,6 +32,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
+from restante.web.fast_path import FastPath
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
@@ -94,6 +95,21 @@ def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
     return meter
 
 
+def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        proxy_headers=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+    )
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
@@ -115,11 +131,12 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         meter = _metering(stack, db)
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
+        collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         acceptor = Acceptor(db, provider.name, Waker(db), utc_now, cap_of_all)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
-            Collector(db, utc_now, settings.ready_hours * 3_600),
+            collector,
             Live(db, lease, provider, settler, utc_now, cap_of_all=cap_of_all),
             catalogue,
             Judge(
@@ -141,28 +158,17 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         own = Own(db, utc_now, settings.body_bytes, catalogue, provider.name)
-        config = uvicorn.Config(
-            create_app(
-                api.operations()
-                + Appendix(db, provider.name, meter, utc_now).operations()
-                + records.operations()
-                + own.operations(),
-                rates,
-                settings.allowance(),
-                passwords,
-                utc_now,
-            ),
-            http="httptools",
-            loop="none",
-            proxy_headers=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        app = create_app(
+            api.operations()
+            + Appendix(db, provider.name, meter, utc_now).operations()
+            + records.operations()
+            + own.operations(),
+            rates,
+            settings.allowance(),
+            passwords,
+            utc_now,
         )
-        server = _Server(config)
+        server = _Server(_http(FastPath(app, passwords, collector, meter.count), settings))
         task = asyncio.create_task(server.serve(sockets=[server_socket]))
         try:
             with background(_answers(server)) as answers:
