@@ -61,7 +61,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=3_600, description="How long calls in flight may take to end after SIGTERM.")
     ] = limits.DRAIN_SECONDS
     deadline_hours: Annotated[
-        float, Meta(gt=0, le=24 * 30, description="Hours after which a task that was not answered fails, refunded.")
+        float,
+        Meta(
+            gt=0,
+            le=limits.DEADLINE_HOURS_MAX,
+            description="Hours after which a task that was not answered fails, refunded.",
+        ),
     ] = limits.DEADLINE_SECONDS / 3_600
     ready_hours: Annotated[
         float, Meta(gt=0, le=24 * 365, description="Hours that tasks_ready shows a task from its listing.")

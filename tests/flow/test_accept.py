@@ -61,6 +61,7 @@ async def test_a_metered_account_has_no_limit(db: Database) -> None:
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.7 credit limit")
 async def test_eight_connections_at_once_never_overspend(db: Database) -> None:
     """$1.00 pays for exactly 98 tasks at $0.0102, however they race; a plain read instead of the lock fails here."""
     number = await account(db, "1.00")

@@ -37,6 +37,7 @@ async def today(db: Database) -> tuple[Any, ...]:
     return tuple(row)
 
 
+@pytest.mark.contract("12.30 spend caps")
 async def test_the_day_counts_charges_of_settled_tasks_and_holds_of_open_ones(shop: Shop, db: Database) -> None:
     done, failing, cancelled, _ = await shop.post("a", "b", "c", "d")
     day = shop.clock().date()
@@ -95,6 +96,7 @@ def capped_at(shop: Shop, cap_of_all: int, db: Database | None = None) -> Accept
     return Acceptor(db or shop.db, "scripted", Waker(shop.db), shop.clock, cap_of_all)
 
 
+@pytest.mark.contract("2.2 40203", "12.30 spend caps")
 async def test_tasks_that_would_pass_the_accounts_cap_are_refused(shop: Shop, db: Database) -> None:
     assert await accept(shop, 7, FIVE) == [20100] * 5 + [40203] * 2
     assert await accept(shop, 1, FIVE) == [40203]
@@ -119,6 +121,7 @@ async def test_whichever_ends_first_refuses_and_the_cap_where_both_do(shop: Shop
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.30 spend caps")
 async def test_eight_connections_never_pass_the_accounts_cap(shop: Shop, db: Database) -> None:
     racing = [Acceptor(db, "scripted", Waker(db), shop.clock) for _ in range(8)]
     cap = msgspec.structs.replace(UNLIMITED, spend_per_day=98 * STANDARD_HOLD)
@@ -129,6 +132,7 @@ async def test_eight_connections_never_pass_the_accounts_cap(shop: Shop, db: Dat
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.30 spend caps")
 async def test_eight_connections_of_eight_accounts_never_pass_the_installations_cap(shop: Shop, db: Database) -> None:
     shops = [shop]
     for number in range(7):
@@ -144,6 +148,7 @@ async def test_eight_connections_of_eight_accounts_never_pass_the_installations_
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.30 spend caps")
 @pytest.mark.parametrize("of_all", [False, True])
 async def test_live_tasks_never_pass_a_cap(shop: Shop, db: Database, of_all: bool) -> None:
     cap = 20 * int(LIVE_HOLD)
@@ -164,6 +169,7 @@ async def test_live_tasks_never_pass_a_cap(shop: Shop, db: Database, of_all: boo
 PER_HOUR = msgspec.structs.replace(UNLIMITED, duplicates_per_hour=3)
 
 
+@pytest.mark.contract("12.30 spend caps")
 async def test_identical_tasks_are_counted_whatever_their_spelling(shop: Shop, db: Database) -> None:
     tasks = [
         judged("same", temperature=1, tag="a"),
@@ -183,6 +189,7 @@ async def test_identical_tasks_are_counted_whatever_their_spelling(shop: Shop, d
     assert not await differences(db)
 
 
+@pytest.mark.contract("2.2 40205 / 40206", "12.30 spend caps")
 async def test_hours_and_days_of_the_clock(shop: Shop, db: Database) -> None:
     noon = shop.clock().replace(hour=12, minute=59)
     start = noon - shop.clock()
@@ -240,6 +247,7 @@ async def test_what_is_accepted_again_is_counted_once(
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.8 success")
 async def test_tries_and_lost_workers_are_never_charged_twice(shop: Shop, db: Database) -> None:
     """§12.8: two calls put off, one worker lost with the answer in its hands; one charge, exact to the nano-dollar."""
     [task_id] = await shop.post("hi")
@@ -268,6 +276,7 @@ async def test_tries_and_lost_workers_are_never_charged_twice(shop: Shop, db: Da
     assert not await differences(db)
 
 
+@pytest.mark.contract("6 LLM cost above 0.01", "12.7 below the limit")
 async def test_a_dear_answer_makes_a_debtor_who_is_shown_nothing_until_the_top_up(shop: Shop, db: Database) -> None:
     """§12.7-8: funds for two of three; one costs more than its hold; withheld and parked, woken by the top-up."""
     await accounts.top_up(db, "shop", Nano(2 * STANDARD_HOLD - parse_usd("10")), shop.clock())

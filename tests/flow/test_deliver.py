@@ -266,6 +266,12 @@ async def test_a_receiver_that_cannot_be_had(shop: Shop, db: Database) -> None:
     assert any("cannot connect" in error for error in errors)
 
 
+async def until_hits(receiver: Receiver, hits: int) -> None:
+    async with asyncio.timeout(20):
+        while len(receiver.hits) < hits:
+            await asyncio.sleep(0.005)
+
+
 async def until_alive(receiver: Receiver, hits: int) -> None:
     async with asyncio.timeout(20):
         while len(receiver.hits) < hits:
@@ -287,6 +293,34 @@ async def test_a_hanging_host_delays_nobody_else(shop: Shop, db: Database) -> No
         waits = sorted(row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " where d.state = 3"))
         assert len(waits) >= 90 and waits[int(len(waits) * 0.95)] < 1, waits
         assert dead.most_at_once == 20
+
+
+async def test_one_account_with_many_hanging_hosts_delays_no_other_account(shop: Shop, db: Database) -> None:
+    """Its hosts together could fill the worker: it has half of the slots at the most, and a host that hangs gets
+    probes, behind which the others wait in the database."""
+    await accounts.open_account(
+        db, "other", None, balance=parse_usd("5"), credit_limit=parse_usd("0"), now=shop.clock()
+    )
+    other = Shop(db, (await accounts.find(db, "other")).id)
+    async with contextlib.AsyncExitStack() as stack:
+        dead = [await stack.enter_async_context(receiving()) for _ in range(8)]
+        alive = await stack.enter_async_context(receiving())
+        for one in dead:
+            one.hang = True
+        await stack.enter_async_context(working(shop, seconds=4.0, per_host=10, concurrency=40))
+        await accounts.top_up(db, "shop", parse_usd("20"), shop.clock())
+        for one in dead:
+            await post(shop, *[{"pingback_url": one.url}] * 100)
+        async with asyncio.timeout(20):
+            while sum(len(one.hits) for one in dead) < 20:
+                await asyncio.sleep(0.01)
+        waits = []
+        for number in range(10):
+            began = asyncio.get_running_loop().time()
+            await post(other, {"pingback_url": alive.url})
+            await until_hits(alive, number + 1)
+            waits.append(asyncio.get_running_loop().time() - began)
+        assert max(waits) < 2.0, waits  # four seconds, were there no slot
 
 
 async def test_a_thousand_to_a_hanging_host_are_listed_when_the_first_ones_have_failed(
@@ -385,9 +419,13 @@ async def test_rotation_keeps_two_secrets(shop: Shop, db: Database) -> None:
         client.hits[0].verified(one)
 
 
+def three(host: str) -> int:
+    return 3
+
+
 def test_slots_go_to_who_has_the_fewest() -> None:
     waiting = [Waiting("a:1", 1), Waiting("b:1", 1), Waiting("a:1", 2), Waiting("c:1", 3, owes=True)]
-    given = {(host, account): most for host, account, most in allot(waiting, 6, Counter(), Counter(), 3)}
+    given = {(host, account): most for host, account, most in allot(waiting, 6, Counter(), Counter(), three, 9)}
     by_account = Counter[int]()
     by_host = Counter[str]()
     for (host, account), most in given.items():
@@ -397,9 +435,11 @@ def test_slots_go_to_who_has_the_fewest() -> None:
     assert by_account.total() == 6
     assert by_account[2] >= 2
     # An account with much in flight waits for those with little.
-    [(host, account, most)] = allot(waiting, 3, Counter({"b:1": 3}), Counter({1: 9}), 3)
+    [(host, account, most)] = allot(waiting, 3, Counter({"b:1": 3}), Counter({1: 9}), three, 99)
     assert (host, account, most) == ("a:1", 2, 3)
-    assert allot(waiting, 5, Counter({"a:1": 3, "b:1": 3}), Counter(), 3) == []
+    assert allot(waiting, 5, Counter({"a:1": 3, "b:1": 3}), Counter(), three, 9) == []
+    # None has more than its share, and none goes to a host without room.
+    assert allot(waiting, 9, Counter(), Counter({1: 4}), lambda host: 3 if host == "a:1" else 0, 4) == [("a:1", 2, 3)]
 
 
 async def resend(shop: Shop, *ids: str) -> list[int]:
@@ -433,12 +473,6 @@ async def test_a_failed_task_is_resent_with_its_failure(shop: Shop, db: Database
         await until_hits(client, 2)
     said = [hit.verified(await secret(shop)) for hit in client.hits]
     assert said[0] == said[1] and said[0]["tasks"][0]["status_code"] == ProviderFailed.code
-
-
-async def until_hits(client: Receiver, count: int) -> None:
-    async with asyncio.timeout(20):
-        while len(client.hits) < count:
-            await asyncio.sleep(0.01)
 
 
 async def test_resending_begins_the_schedule_anew_from_any_state(shop: Shop, db: Database) -> None:

@@ -106,6 +106,34 @@ async def test_what_is_not_done_in_time_fails_and_is_refunded(shop: Shop, db: Da
     assert not await differences(db)
 
 
+@pytest.mark.contract("12.25 settings")
+async def test_accounts_may_have_a_deadline_of_their_own(shop: Shop, db: Database) -> None:
+    """Shorter or longer than the installation's, which passes them over; the others keep it."""
+    shops = {"shop": shop}
+    for login in ("hasty", "hastier", "patient"):
+        await open_account(db, login, "10")
+        shops[login] = Shop(db, (await accounts.find(db, login)).id)
+    for login, hours in (("hasty", 24), ("hastier", 24), ("patient", 100)):
+        await accounts.change_limits(db, login, {"deadline_hours": hours})
+    posted = {login: (await one.post("hi"))[0] for login, one in shops.items()}
+
+    async def failed_by(hours: float) -> set[str]:
+        shop.clock.offset = timedelta(hours=hours)
+        await expire(db, shop.clock, postback, HOURS_72)
+        codes = {login: (await one.collector.task_get(one.id, posted[login])).code for login, one in shops.items()}
+        assert set(codes.values()) <= {40602, 40103}
+        return {login for login, code in codes.items() if code == 40103}
+
+    assert await failed_by(23.9) == set()
+    assert await failed_by(24.1) == {"hasty", "hastier"}
+    assert await failed_by(72.1) == {"hasty", "hastier", "shop"}
+    assert await failed_by(99.9) == {"hasty", "hastier", "shop"}
+    await accounts.change_limits(db, "patient", {"deadline_hours": None})
+    assert await failed_by(99.9) == set(shops), "the installation's again"
+    assert [(await accounts.find(db, login)).balance for login in shops] == [parse_usd("10")] * 4
+    assert not await differences(db)
+
+
 @pytest.mark.contract("12.7 below the limit")
 async def test_tasks_of_a_debtor_wait_and_a_top_up_wakes_them(shop: Shop, db: Database) -> None:
     """Contract §12.7: they must not cost the provider anything before they are paid for."""

@@ -40,10 +40,18 @@ async def used(shop: Shop, db: Database, token: int) -> list[str]:
     assert len(await shop.claim(token)) == 2
     owed = (Owed(Kind.PINGBACK, "h:1", "http://h:1/secret", None),)
     assert await shop.settler.settle(msgspec.structs.replace(success(token, done), owed=owed))
-    await db._on.execute(
-        "insert into attempt (delivery_id, made_at, milliseconds, reply, error)"
-        " select id, now(), 1, 'secret', 'refused' from delivery"
-    )
+    # Of this webhook, and of one that was forgotten before: attempts may be kept for longer.
+    for other, error in ((0, None), (1_000, None), (1_000, "refused"), (0, "refused")):
+        await db._on.execute(
+            "insert into attempt"
+            " (day, delivery_id, made_at, milliseconds, reply, error, account_id, task_id, kind, url)"
+            " select $1, d.id + $2, clock_timestamp(), 1, 'secret', $3::text, d.account_id, d.task_id, d.kind,"
+            " case when $3 is not null then d.url end from delivery d where d.account_id = $4",
+            shop.clock().date() - timedelta(days=1 if other else 0),
+            other,
+            error,
+            shop.id,
+        )
     await db._on.execute("insert into fingerprint values ($1, 'x', now(), 1)", shop.id)
     once = Once(db, shop.acceptor, shop.clock, timedelta(hours=24))
     waiting: list[str] = []

@@ -122,7 +122,7 @@ async def scanned(dsn: str, name: str, *args: object) -> set[str]:
 
 HOT = [
     "claim", "settle", "collect", "hold_live", "take_rate", "find_answer_kept", "count_fingerprints", "accept",
-    "erase_day",
+    "erase_day", "take",
     "waiting_deliveries", "claim_deliveries", "record_attempts",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
@@ -158,6 +158,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         ),
         "accept": (*(1, now.date(), now, ids, [1] * 1_000, [1] * 1_000, [None] * 1_000, [b""] * 1_000, 1, 613, 1, 0),),
         "erase_day": (now.date(), 1),
+        "take": (1, 1_000, None, None, None, now - timedelta(hours=72), [7] * 1_000),
         "count_fingerprints": ([1] * 1_000, [b""] * 1_000, now, now),
         "take_rate": (1, "live", 2_000, 40, None),
         "find_answer_kept": (1, "key", now),
@@ -169,6 +170,12 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "oldest_delivery": (1_000, 20),
     }
     assert not await scanned(dsn, name, *args[name])
+
+
+async def test_looking_for_own_deadlines_reads_accounts_only(dsn: str, db: Database) -> None:
+    """Where nobody has one, that and an empty list are all that the installation's look has more to do."""
+    assert await scanned(dsn, "own_deadlines") <= {"account"}
+    assert not await scanned(dsn, "take", 1, 1_000, [1] * 1_000, None, None, utc_now(), [])
 
 
 async def test_migrations_may_skip_numbers(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from restante.core.limits import HANGING_AFTER, HANGING_FRESH_SECONDS, HANGING_HOSTS_REMEMBERED, HANGING_PROBES
 from restante.webhooks.breaker import Breaker
 
@@ -15,53 +13,40 @@ class Clock:
         return self.now
 
 
-async def hang(breaker: Breaker, host: str, times: int) -> None:
+def attempt(breaker: Breaker, host: str, *, hung: bool | None, times: int = 1) -> None:
     for _ in range(times):
-        assert await breaker.admit(host)
-        breaker.ended(host, hung=True)
+        breaker.began(host)
+        breaker.ended(host, hung=hung)
 
 
-async def test_a_row_of_hanging_attempts_is_believed_for_a_moment() -> None:
+def test_a_row_of_hanging_attempts_is_believed_for_a_moment_and_then_probed() -> None:
     clock = Clock()
     breaker = Breaker(clock)
-    await hang(breaker, "a:80", HANGING_AFTER)
-    assert not await breaker.admit("a:80")
-    assert await breaker.admit("b:80"), "another host's attempts are its own"
+    attempt(breaker, "a:80", hung=True, times=HANGING_AFTER - 1)
+    assert (breaker.gives_up("a:80"), breaker.room("a:80", 50)) == (False, 50)
+    attempt(breaker, "a:80", hung=True)
+    assert (breaker.gives_up("a:80"), breaker.room("a:80", 50)) == (True, 50), "given up at once, so let them come"
+    assert (breaker.gives_up("b:80"), breaker.room("b:80", 50)) == (False, 50), "another host's attempts are its own"
     clock.now += HANGING_FRESH_SECONDS
-    assert await breaker.admit("a:80"), "then it is asked again"
+    assert (breaker.gives_up("a:80"), breaker.room("a:80", 50)) == (False, HANGING_PROBES)
 
 
-async def test_others_wait_for_what_the_probes_find() -> None:
-    for hung, others in ((True, False), (False, True)):
-        clock = Clock()
-        breaker = Breaker(clock)
-        await hang(breaker, "a:80", HANGING_AFTER)
-        clock.now += HANGING_FRESH_SECONDS
-        assert [await breaker.admit("a:80") for _ in range(HANGING_PROBES)] == [True] * HANGING_PROBES
-        waiting = [asyncio.create_task(breaker.admit("a:80")) for _ in range(50)]
-        await asyncio.sleep(0)
-        assert not any(task.done() for task in waiting)
-        breaker.ended("a:80", hung=hung)
-        assert await asyncio.gather(*waiting) == [others] * 50
-
-
-async def test_a_probe_that_was_cut_off_lets_the_next_one_begin() -> None:
+def test_any_answer_ends_it_and_a_cut_attempt_says_nothing() -> None:
     clock = Clock()
     breaker = Breaker(clock)
-    await hang(breaker, "a:80", HANGING_AFTER)
+    attempt(breaker, "a:80", hung=True, times=HANGING_AFTER)
     clock.now += HANGING_FRESH_SECONDS
-    assert [await breaker.admit("a:80") for _ in range(HANGING_PROBES)] == [True] * HANGING_PROBES
-    waiting = [asyncio.create_task(breaker.admit("a:80")) for _ in range(2)]
-    await asyncio.sleep(0)
-    breaker.ended("a:80", hung=None)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert [task.done() for task in waiting] == [True, False]
-    waiting[1].cancel()
+    attempt(breaker, "a:80", hung=None)
+    assert breaker.room("a:80", 50) == HANGING_PROBES
+    attempt(breaker, "a:80", hung=False)
+    assert (breaker.gives_up("a:80"), breaker.room("a:80", 50)) == (False, 50)
 
 
-async def test_its_memory_is_bounded() -> None:
+def test_its_memory_is_bounded_and_keeps_what_is_at_work() -> None:
     breaker = Breaker()
+    breaker.began("busy:80")
+    attempt(breaker, "h:80", hung=True)
     for number in range(HANGING_HOSTS_REMEMBERED + 10):
-        await hang(breaker, f"h{number}:80", 1)
+        attempt(breaker, f"h{number}:80", hung=True)
     assert len(breaker._hosts) == HANGING_HOSTS_REMEMBERED
+    breaker.ended("busy:80", hung=True)

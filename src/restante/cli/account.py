@@ -9,7 +9,7 @@ import typer
 from restante.cli.common import confirm, print_json, print_table, quiet_settings, with_database
 from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
-from restante.core.limits import RATE_MAX
+from restante.core.limits import DEADLINE_HOURS_MAX, RATE_MAX
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
 from restante.flow.erase import Erased
@@ -193,12 +193,23 @@ def _spend(text: str) -> str:
     return amount
 
 
+def _hours(text: str) -> str:
+    """A deadline from the command line: whole hours, or "default" for the installation's."""
+    if text != "default" and not (text.isascii() and text.isdecimal() and 1 <= int(text) <= DEADLINE_HOURS_MAX):
+        raise typer.BadParameter(f"{text!r} is neither whole hours from 1 to {DEADLINE_HOURS_MAX} nor 'default'")
+    return text
+
+
 Spend = Annotated[
     str | None,
     typer.Option(parser=_spend, metavar="USD|default", help="What the tasks of one UTC day may cost, in US dollars."),
 ]
 Duplicates = Annotated[
     str | None, typer.Option(parser=_limit, metavar="N|default", help="Identical tasks in a clock hour, or a UTC day.")
+]
+Deadline = Annotated[
+    str | None,
+    typer.Option(parser=_hours, metavar="HOURS|default", help="Hours after which a queued task fails, refunded."),
 ]
 Limit = Annotated[str | None, typer.Option(parser=_limit, metavar="N|default", help="Calls a minute.")]
 AtOnce = Annotated[
@@ -224,11 +235,12 @@ def limit(
     spend_per_day: Spend = None,
     duplicates_per_hour: Duplicates = None,
     duplicates_per_day: Duplicates = None,
+    deadline_hours: Deadline = None,
     json: Json = False,
 ) -> None:
-    """Give an account rates and caps of its own, and show what holds for it: calls a minute, live tasks at once, US
-    dollars a day, duplicates. 0 is without limit, 'default' is the installation's. API processes follow within
-    seconds."""
+    """Give an account rates, caps and a deadline of its own, and show what holds for it: calls a minute, live tasks at
+    once, US dollars a day, duplicates, hours. 0 is without limit (there is always a deadline), 'default' is the
+    installation's. API processes follow within seconds, the deadline within a minute."""
     given: dict[str, Any] = {
         "task_post": task_post,
         "live": live,
@@ -245,6 +257,7 @@ def limit(
         "spend_per_day": spend_per_day,
         "duplicates_per_hour": duplicates_per_hour,
         "duplicates_per_day": duplicates_per_day,
+        "deadline_hours": deadline_hours,
     }
     changes = {name: None if text == "default" else int(text) for name, text in given.items() if text is not None}
 
@@ -252,18 +265,22 @@ def limit(
         return await accounts.change_limits(db, login, changes)
 
     own = with_database(work)
-    allowance = quiet_settings().allowance().with_own(own)
+    loaded = quiet_settings()
+    allowance = loaded.allowance().with_own(own)
+    holds = {name: getattr(allowance, name) for name in LIMIT_NAMES}
+    holds["deadline_hours"] = own.get("deadline_hours", loaded.deadline_hours)
     if json:
-        print_json({"login": login, "limits": allowance, "own": own})
+        print_json({"login": login, "limits": holds, "own": own})
         return
     rows = [
-        (name, _shown(name, getattr(allowance, name)), "its own" if name in own else "the installation's")
-        for name in LIMIT_NAMES
+        (name, _shown(name, most), "its own" if name in own else "the installation's") for name, most in holds.items()
     ]
     print_table(("limit", "at the most", "whose"), rows, right=("at the most",))
 
 
-def _shown(name: str, most: int) -> str:
+def _shown(name: str, most: float) -> str:
     if not most:
         return "without limit"
-    return f"{show_usd(most)} US dollars" if name == "spend_per_day" else str(most)
+    if name == "deadline_hours":
+        return f"{most:g} hours"
+    return f"{show_usd(int(most))} US dollars" if name == "spend_per_day" else str(most)

@@ -88,12 +88,14 @@ CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
 END_BATCH: Final = 500  # tasks cancelled or expired in one transaction
 ERASE_POLL_SECONDS: Final = 0.05  # between looks whether an answer that is just being stored is; a group takes 8 ms
 DEADLINE_SECONDS: Final = 72 * 3_600.0  # contract §5.2: then a task has failed
+DEADLINE_HOURS_MAX: Final = 24 * 30  # of a deadline that is set: a month is no deadline any more
 
 # --- webhooks (contract §4, §12.18-12.20) ---------------------------------------------------------------
 DELIVERY_SECONDS: Final = 10.0  # a receiver's time to answer, name look-up and connection included
 DELIVERY_RETRY_SECONDS: Final = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
 DELIVERY_CONCURRENCY: Final = 400  # deliveries in flight in one worker process; each is a coroutine and a socket
-DELIVERIES_PER_HOST: Final = 50  # of them to one host: eight dead hosts at once are needed to fill a worker
+DELIVERIES_PER_HOST: Final = 50  # of them to one host
+DELIVERY_ACCOUNT_SHARE: Final = 2  # no account has more than one in so many of them, however many hosts it names
 HANGING_AFTER: Final = 10  # attempts in a row without an answer: then the host gets probes instead of everything
 HANGING_PROBES: Final = 2  # at once
 HANGING_FRESH_SECONDS: Final = 2.0  # after such an attempt the host is given up without asking it again

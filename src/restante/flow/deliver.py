@@ -22,6 +22,7 @@ import msgspec
 from restante.core.errors import OK_MESSAGE
 from restante.core.limits import (
     DELIVERIES_PER_HOST,
+    DELIVERY_ACCOUNT_SHARE,
     DELIVERY_CONCURRENCY,
     DELIVERY_PAIRS,
     DELIVERY_RETRY_SECONDS,
@@ -91,10 +92,16 @@ def next_pause(attempts: int, chance: float) -> float | None:
 
 
 def allot(
-    waiting: Sequence[Waiting], free: int, by_host: Counter[str], by_account: Counter[int], per_host: int
+    waiting: Sequence[Waiting],
+    free: int,
+    by_host: Counter[str],
+    by_account: Counter[int],
+    room: Callable[[str], int],
+    per_account: int,
 ) -> list[tuple[str, int, int]]:
     """How many deliveries of each (host, account) to claim: slot by slot to the account with the fewest in flight, of
-    its hosts to the one with the fewest, to none beyond the cap. The counters say what is in flight already."""
+    its hosts to the one with the fewest, to none beyond its `room`, to no account beyond `per_account`. The counters
+    say what is in flight already."""
     flight, accounts = Counter(by_host), Counter(by_account)
     hosts: dict[int, list[str]] = defaultdict(list)
     for pair in waiting:
@@ -106,13 +113,14 @@ def allot(
     queues = {one: [(flight[host], random.random(), host) for host in of] for one, of in hosts.items()}  # noqa: S311
     for queue in queues.values():
         heapq.heapify(queue)
+    rooms = {pair.host: room(pair.host) for pair in waiting}
     given: Counter[tuple[str, int]] = Counter()
     while free > 0 and heap:
         _, chance, account = heapq.heappop(heap)
         queue = queues[account]
-        while queue and flight[queue[0][2]] >= per_host:
+        while queue and flight[queue[0][2]] >= rooms[queue[0][2]]:
             heapq.heappop(queue)
-        if not queue:
+        if not queue or accounts[account] >= per_account:
             continue
         host = queue[0][2]
         flight[host] += 1
@@ -200,7 +208,10 @@ class Deliverer:
         self._after = (waiting[-1].host, waiting[-1].account_id) if partial else _NOWHERE
         by_host = Counter(one.host for _, one in self._running.values())
         by_account = Counter(one.account_id for _, one in self._running.values())
-        wanted = allot(waiting, free, by_host, by_account, self._per_host)
+        wanted = allot(
+            waiting, free, by_host, by_account,
+            lambda host: self._breaker.room(host, self._per_host), max(1, self._concurrency // DELIVERY_ACCOUNT_SHARE),
+        )  # fmt: skip
         return bool(wanted and await self._claim(wanted)) or again
 
     async def _claim(self, wanted: Sequence[tuple[str, int, int]]) -> int:
@@ -235,7 +246,8 @@ class Deliverer:
 
     async def _deliver(self, token: int, delivery: Leased, live: Sequence[bytes]) -> None:
         made_at = self._clock()
-        if await self._breaker.admit(delivery.host):
+        # The last attempt of the schedule is made in any case.
+        if next_pause(delivery.attempts + 1, 0.5) is None or not self._breaker.gives_up(delivery.host):
             outcome = await self._attempt(delivery, live, made_at)
         else:
             outcome = Outcome(0, error=f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang")
@@ -253,6 +265,7 @@ class Deliverer:
 
     async def _attempt(self, delivery: Leased, live: Sequence[bytes], made_at: datetime) -> Outcome:
         hung = None
+        self._breaker.began(delivery.host)
         try:
             plain = b"" if delivery.body is None else gzip.decompress(delivery.body)
             headers = sign(live, webhook_id(delivery), int(made_at.timestamp()), plain)

@@ -15,7 +15,7 @@ from restante.core.errors import TaskFailed
 from restante.core.limits import END_BATCH, LEASE_SECONDS
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.settle import failed
-from restante.store import queue
+from restante.store import accounts, queue
 from restante.store.database import Database
 
 log = logging.getLogger("restante.end")
@@ -31,16 +31,30 @@ async def cancel(
     tag: str | None = None,
 ) -> list[str]:
     """Cancel queued tasks that meet every condition given; returns the ids. Running and finished ones are left."""
-    return await _end(db, now, envelope, "cancelled", account_id=account_id, ids=ids, tag=tag)
+    of = None if account_id is None else [account_id]
+    return await _end(db, now, envelope, "cancelled", of=of, ids=ids, tag=tag)
 
 
 async def expire(db: Database, clock: Callable[[], datetime], envelope: Envelope, deadline_seconds: float) -> int:
-    """Fail the tasks that were posted longer ago than their deadline; returns how many."""
+    """Fail the tasks that were posted longer ago than their deadline; returns how many.
+
+    `deadline_seconds` is the installation's. Accounts with a deadline of their own are passed over by it and looked at
+    apart, those of one deadline together (contract §12.25).
+    """
     now = clock()
-    ended = await _end(db, now, envelope, "not done in time", posted_before=now - timedelta(seconds=deadline_seconds))
-    if ended:
-        log.warning("%d tasks were not done within %.0f hours; they failed", len(ended), deadline_seconds / 3_600)
-    return len(ended)
+    own = await accounts.own_deadlines(db)
+    apart = [one for ids in own.values() for one in ids]
+    looks: list[tuple[float, list[int] | None]] = [(deadline_seconds, None)]
+    looks += [(hours * 3_600, ids) for hours, ids in own.items()]
+    total = 0
+    for seconds, of in looks:
+        before = now - timedelta(seconds=seconds)
+        besides = apart if of is None else []
+        ended = await _end(db, now, envelope, "not done in time", of=of, posted_before=before, besides=besides)
+        if ended:
+            log.warning("%d tasks were not done within %g hours; they failed", len(ended), seconds / 3_600)
+        total += len(ended)
+    return total
 
 
 async def _end(
@@ -49,17 +63,18 @@ async def _end(
     envelope: Envelope,
     why: str,
     *,
-    account_id: int | None = None,
+    of: Sequence[int] | None = None,
     ids: Sequence[str] | None = None,
     tag: str | None = None,
     posted_before: datetime | None = None,
+    besides: Sequence[int] = (),
 ) -> list[str]:
     token = secrets.randbits(63)
     await queue.register(db, token, f"ending tasks: {why}", LEASE_SECONDS)
     ended: list[str] = []
     try:
         while taken := await queue.take(
-            db, token, END_BATCH, account_id=account_id, ids=ids, tag=tag, posted_before=posted_before
+            db, token, END_BATCH, accounts=of, ids=ids, tag=tag, posted_before=posted_before, no_accounts=besides
         ):
             for day in sorted({one.day for one in taken}):
                 group = [

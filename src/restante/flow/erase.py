@@ -43,22 +43,20 @@ async def erase(
         await spending.lock_payers(tx, [account_id])  # whoever is just accepting ends first
     cancelled = await _end(db, account_id, now)
     # Before the texts: a first attempt that fails lists its task, with its tag, out of its delivery.
-    webhooks = await db.settled(lambda: _deliveries(db, account_id))
+    webhooks = await db.settled(lambda: erasure.erase_deliveries(db, account_id))
     tasks = 0
-    for day in await erasure.days(db):
+    for day in await erasure.days(db, "task"):
         found = await db.settled(lambda: erasure.erase_day(db, account_id, day))  # noqa: B023
         if found:
             progress(day, found)
         tasks += found
     # Once more: a task that was settled since, its texts erased by now, may have owed a webhook.
-    webhooks += await db.settled(lambda: _deliveries(db, account_id))
+    webhooks += await db.settled(lambda: erasure.erase_deliveries(db, account_id))
+    # After the webhooks: an attempt that was just being recorded is there by now, and no other comes.
+    for day in await erasure.days(db, "attempt"):
+        await db.settled(lambda: erasure.erase_attempts(db, account_id, day))  # noqa: B023
     await db.settled(lambda: erasure.erase_rest(db, account_id))
     return Erased(login, cancelled, tasks, webhooks)
-
-
-async def _deliveries(db: Database, account_id: int) -> int:
-    async with db.transaction() as tx:
-        return await erasure.erase_deliveries(tx, account_id)
 
 
 async def _end(db: Database, account_id: int, now: datetime) -> int:

@@ -97,5 +97,10 @@ async def set_limits(db: Session, login: str, changes: Mapping[str, int | None])
     return None if text is None else _limits(text)
 
 
+async def own_deadlines(db: Session) -> dict[int, list[int]]:
+    """Deadlines that accounts have of their own, in hours, with the accounts (contract §12.25)."""
+    return {row["hours"]: row["ids"] for row in await db.rows("own_deadlines")}
+
+
 def _limits(text: str) -> dict[str, int]:
     return msgspec.json.decode(text, type=dict[str, int])

@@ -18,9 +18,9 @@ async def unfinished(db: Session, account_id: int, until: datetime) -> bool:
     return found
 
 
-async def days(db: Session) -> list[date]:
-    """The days that tasks are kept of, oldest first."""
-    return [row["day"] for row in await db.rows("task_days")]
+async def days(db: Session, table: str) -> list[date]:
+    """The days that a table is kept of, oldest first."""
+    return [row["day"] for row in await db.rows("kept_days", table)]
 
 
 async def erase_day(db: Session, account_id: int, day: date) -> int:
@@ -29,11 +29,14 @@ async def erase_day(db: Session, account_id: int, day: date) -> int:
     return erased
 
 
-async def erase_deliveries(tx: Session, account_id: int) -> int:
-    """Forget webhooks and their attempts, in one transaction; returns how many webhooks."""
-    gone = [row["id"] for row in await tx.rows("erase_deliveries", account_id)]
-    await tx.rows("erase_attempts", gone)
-    return len(gone)
+async def erase_deliveries(db: Session, account_id: int) -> int:
+    """Forget webhooks; returns how many. Nobody records another attempt of them."""
+    return len(await db.rows("erase_deliveries", account_id))
+
+
+async def erase_attempts(db: Session, account_id: int, day: date) -> None:
+    """Forget the attempts recorded on one day, those of forgotten webhooks too."""
+    await db.rows("erase_attempts", day, account_id)
 
 
 async def erase_rest(db: Session, account_id: int) -> None:

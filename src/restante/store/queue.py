@@ -227,13 +227,14 @@ async def take(
     token: int,
     most: int,
     *,
-    account_id: int | None = None,
+    accounts: Sequence[int] | None = None,
     ids: Sequence[str] | None = None,
     tag: str | None = None,
     posted_before: datetime | None = None,
+    no_accounts: Sequence[int] = (),
 ) -> list[Taken]:
-    """Lease queued tasks in order to end them: those that meet every condition given."""
-    rows = await db.rows("take", token, most, account_id, ids, tag, posted_before)
+    """Lease queued tasks in order to end them: those that meet every condition given, and of none of `no_accounts`."""
+    rows = await db.rows("take", token, most, accounts, ids, tag, posted_before, no_accounts)
     return [
         Taken(str(row["id"]), row["day"], None if row["request"] is None else unpack(row["request"])) for row in rows
     ]

@@ -105,9 +105,7 @@ def _own_schemas(one: Operation, allowance: Allowance, envelope: Json, entry: Js
         rows = {"type": ["array", "null"], "items": {"$ref": _SCHEMAS + one.result.__name__}} if one.result else None
         result = {"description": "Null unless the task succeeded."} | (rows or {"type": "null"})
         codes = [code for code, _ in _codes(one, allowance)]
-        own[f"{name}Task"] = _with(
-            entry, f"{name}Task", status_code={"enum": codes}, data=_data(one.origin), result=result
-        )
+        own[f"{name}Task"] = _with(entry, f"{name}Task", status_code={"enum": codes}, data=_data_of(one), result=result)
         tops = [OK_CODE, RateExceeded.code] if allowance != UNLIMITED and one.rate else [OK_CODE]
         tasks = {"type": "array", "minItems": 1, "items": {"$ref": f"{_SCHEMAS}{name}Task"}}
         own[f"{name}Answer"] = _with(envelope, f"{name}Answer", status_code={"enum": tops}, tasks=tasks)
@@ -136,6 +134,12 @@ def _request_schema(one: Operation, schema: Json) -> Json:
     made = {**schema, "title": _request_name(one), "properties": properties}
     made["required"] = [*dict.fromkeys((*schema.get("required", ()), *one.requires))]
     return {**made, "additionalProperties": True} if one.ignores_unknown else made
+
+
+def _data_of(one: Operation) -> Json:
+    origins = [one.origin] if one.other_origin is None else [one.origin, one.other_origin]
+    made = [_data(origin) for origin in origins]
+    return made[0] if len(made) == 1 else {"anyOf": made}
 
 
 def _data(origin: bytes) -> Json:

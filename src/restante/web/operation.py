@@ -28,6 +28,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     and any of the codes of `success` and `refusals`. What may be posted is an array of at most `tasks` of `request`,
     without the fields that it `omits`; those that it `requires` may not even be null.
     With `answers` (HTTP status -> type) it takes and answers plain JSON.
+    Echoes begin with `origin`, or with `other_origin` where there is one.
     `sent`, `rows` and `cost` (nano-dollars) make the example: the posted task or object, the result's rows.
     """
 
@@ -50,6 +51,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     refusals: Sequence[type[Refusal]] = ()
     answers: Mapping[int, type] = {}
     origin: bytes = LLM_RESPONSES
+    other_origin: bytes | None = None
     sent: Mapping[str, Any] | None = None
     rows: Sequence[Any] | None = None
     cost: int = 0

@@ -106,7 +106,8 @@ class Records:
                 tasks=limits.RESEND_IDS,
                 success=(CREATED_CODE, CREATED_MESSAGE),
                 refusals=(TooManyTasks, *whole, *_RESEND_REFUSALS),
-                origin=wire.LLM_RESPONSES,
+                origin=wire.LLM_RESPONSES,  # the task's own echo; of what is refused, the call's
+                other_origin=_WEBHOOK_RESEND,
                 sent={"id": examples.TASK_ID},
             ),
             records(

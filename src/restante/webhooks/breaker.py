@@ -7,7 +7,6 @@ the worker. One worker's memory, by host.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,45 +19,42 @@ class _Host:
         self.hung = 0  # attempts that hung, without one that did not in between
         self.last = 0.0
         self.trying = 0
-        self.ended = asyncio.Event()
 
 
 class Breaker:
-    """Ask `admit` before an attempt; if it says so, tell `ended` afterwards. `clock` in seconds, for tests."""
+    """Ask `gives_up` before an attempt; if it does not, call `began` and afterwards `ended`. `clock` in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
-    async def admit(self, name: str) -> bool:
-        """Begin an attempt. False: the host let its last attempts hang, the last one a moment ago. While probes are out
-        whose answers are worth waiting for, this waits for them."""
-        host = self._hosts.setdefault(name, _Host())
+    def room(self, name: str, most: int) -> int:
+        """How many deliveries to a host may be in this worker's hands: `most`, but only probes while it hangs. What has
+        to wait for them waits in the database, where it holds no slot."""
+        host = self._hosts.get(name)
+        hangs = host is not None and host.hung >= HANGING_AFTER
+        return min(most, HANGING_PROBES) if hangs and not self.gives_up(name) else most
+
+    def gives_up(self, name: str) -> bool:
+        """Whether the host let its last attempts hang, the last one a moment ago: it need not be asked again."""
+        host = self._hosts.get(name)
+        return host is not None and host.hung >= HANGING_AFTER and self._clock() - host.last < HANGING_FRESH_SECONDS
+
+    def began(self, name: str) -> None:
+        """An attempt is being made."""
+        self._hosts.setdefault(name, _Host()).trying += 1
         self._hosts.move_to_end(name)
-        self._forget()
-        while host.hung >= HANGING_AFTER:
-            if self._clock() - host.last < HANGING_FRESH_SECONDS:
-                return False
-            if host.trying < HANGING_PROBES:
-                break
-            await host.ended.wait()
-        self._hosts.setdefault(name, host).trying += 1
-        return True
+        while len(self._hosts) > HANGING_HOSTS_REMEMBERED:
+            idle = next((other for other, host in self._hosts.items() if not host.trying), None)
+            if idle is None:
+                return
+            del self._hosts[idle]
 
     def ended(self, name: str, *, hung: bool | None) -> None:
-        """An attempt is over; `hung` None: it was cut off by us and says nothing."""
+        """It is over; `hung` None: it was cut off by us and says nothing."""
         host = self._hosts[name]
         host.trying -= 1
         if hung:
             host.hung, host.last = host.hung + 1, self._clock()
         elif hung is False:
             host.hung = 0
-        host.ended.set()
-        host.ended = asyncio.Event()
-
-    def _forget(self) -> None:
-        while len(self._hosts) > HANGING_HOSTS_REMEMBERED:
-            idle = next((name for name, host in self._hosts.items() if not host.trying), None)
-            if idle is None:
-                return
-            del self._hosts[idle]

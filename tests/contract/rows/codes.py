@@ -43,23 +43,11 @@ ROWS = [
     ),
     Row("2.2 40106", SEEN, "partial results", absent="an answer is whole or there is none"),
     Row("2.2 40200", DOCUMENTED, "Payment Required.: results withheld"),
-    Row(
-        "2.2 40201", DOCUMENTED, "account temporarily blocked", pending="caps, duplicates and pauses are being written"
-    ),
+    Row("2.2 40201", DOCUMENTED, "account temporarily blocked: a live task of a paused account"),
     Row("2.2 40202", SEEN, "The rates limit per minute has been exceeded: 20 >= 20."),
-    Row(
-        "2.2 40203",
-        DOCUMENTED,
-        "own daily cost limit exceeded",
-        pending="caps, duplicates and pauses are being written",
-    ),
+    Row("2.2 40203", DOCUMENTED, "own daily cost limit exceeded"),
     Row("2.2 40204", DOCUMENTED, "no subscription", absent="there are no subscriptions"),
-    Row(
-        "2.2 40205 / 40206",
-        DOCUMENTED,
-        "too many duplicates an hour or a day",
-        pending="caps, duplicates and pauses are being written",
-    ),
+    Row("2.2 40205 / 40206", DOCUMENTED, "too many duplicates an hour or a day"),
     Row(
         "2.2 40207",
         DOCUMENTED,
@@ -98,12 +86,7 @@ ROWS = [
         "internal 3rd party unavailable",
         absent="there is one kind of provider, and its failure is 50301",
     ),
-    Row(
-        "2.2 50303",
-        DOCUMENTED,
-        "Update in progress.: a paused model",
-        pending="caps, duplicates and pauses are being written",
-    ),
+    Row("2.2 50303", DOCUMENTED, "Update in progress.: a live task of a paused model"),
     Row("2.2 50304", DOCUMENTED, "function temporarily unavailable", absent="no function is switched off alone"),
     Row("2.2 50401", DOCUMENTED, "Internal Error - Timeout.: live beyond its time"),
     Row("2.2 50402", DOCUMENTED, "a target page took too long", absent="a code of other families"),

@@ -63,12 +63,7 @@ ROWS = [
     Row("12.24 Idempotency-Key", OUR_CHOICE, "the first answer again for 24 h"),
     Row("12.24 another body", OUR_CHOICE, "40503"),
     Row("12.25 relaxed", OUR_CHOICE, "no rate windows, longer texts, 1,000 tasks a POST"),
-    Row(
-        "12.25 settings",
-        OUR_CHOICE,
-        "deadline, tasks_ready window and retentions are settings",
-        gap="a deadline per account is not offered yet",
-    ),
+    Row("12.25 settings", OUR_CHOICE, "deadline (also per account), tasks_ready window and retentions are settings"),
     Row("12.26 a rejected key", OUR_CHOICE, "queued tasks wait for a good key until their deadline"),
     Row(
         "12.26 new posts",
@@ -83,11 +78,6 @@ ROWS = [
     Row("12.28 webhook-id", OUR_CHOICE, "the same on every attempt, each signed anew"),
     Row("12.29 40001, 40004", OUR_CHOICE, "from the id's own parts, without a look-up"),
     Row("12.29 40002", OUR_CHOICE, "needs the caller's own task", absent="see 2.2, 40002"),
-    Row(
-        "12.30 spend caps",
-        OUR_CHOICE,
-        "per account and day; duplicates per hour and day; per installation",
-        pending="caps, duplicates and pauses are being written",
-    ),
+    Row("12.30 spend caps", OUR_CHOICE, "per account and day; duplicates per hour and day; per installation"),
     Row("12.31 cancel", OUR_CHOICE, "under /restante/v1/: by id, tag, account or all, refunded; 40103 (cancelled)"),
 ]
