@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from restante.config import Settings
 from restante.core.errors import OperatorError
+from restante.core.limits import OPEN_FILES
 from restante.providers.provider import Provider
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
@@ -115,6 +117,15 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[asyncio.Task[None]]:
         yield task
     finally:
         task.cancel()
+
+
+def open_many_files() -> None:
+    """Raise this process's soft limit of open files, and its children's: a worker has a socket for each call and each
+    webhook in flight, and the usual limit of 1,024 is for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def stop_on_signals() -> asyncio.Event:
