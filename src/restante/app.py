@@ -32,6 +32,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
+from restante.web.fast_path import FastPath
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -116,6 +117,41 @@ async def _list_again(catalogue: Catalogue, reopened: asyncio.Event) -> None:
             await catalogue.refresh()
 
 
+def _judge(catalogue: Catalogue, settings: Settings) -> Judge:
+    return Judge(
+        catalogue.find,
+        RELAXED if settings.limits == "relaxed" else DOCUMENTED,
+        ignore_unknown=settings.unknown_fields == "ignore",
+        allow=AllowList(settings.webhook_allow),
+    )
+
+
+def _records(db: Database, settings: Settings) -> Records:
+    return Records(
+        db,
+        Resender(db, utc_now, postback),
+        utc_now,
+        error_days=settings.error_days,
+        ignore_unknown=settings.unknown_fields == "ignore",
+        body_bytes=settings.body_bytes,
+    )
+
+
+def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        proxy_headers=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+    )
+
+
 @contextlib.asynccontextmanager
 async def serving(db: Database, settings: Settings, server_socket: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
@@ -143,57 +179,34 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         meter = _metering(stack, db)
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
+        collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings))
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
-            Collector(db, utc_now, settings.ready_hours * 3_600),
+            collector,
             Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer),
             catalogue,
-            Judge(
-                catalogue.find,
-                RELAXED if settings.limits == "relaxed" else DOCUMENTED,
-                ignore_unknown=settings.unknown_fields == "ignore",
-                allow=AllowList(settings.webhook_allow),
-            ),
+            _judge(catalogue, settings),
             utc_now,
             settings.body_bytes,
             pacer.keys.fault,
         )
-        records = Records(
-            db,
-            Resender(db, utc_now, postback),
-            utc_now,
-            error_days=settings.error_days,
-            ignore_unknown=settings.unknown_fields == "ignore",
-            body_bytes=settings.body_bytes,
-        )
         passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
         own = Own(db, utc_now, settings.body_bytes, catalogue)
-        config = uvicorn.Config(
-            create_app(
-                api.operations()
-                + Appendix(db, models.names, meter, utc_now).operations()
-                + records.operations()
-                + own.operations()
-                + RawReplies(db, utc_now).operations(),
-                rates,
-                settings.allowance(),
-                passwords,
-                utc_now,
-                Health(db, lambda: pacer.keys.faults(models.names)).routes(),
-            ),
-            http="httptools",
-            loop="none",
-            proxy_headers=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        app = create_app(
+            api.operations()
+            + Appendix(db, models.names, meter, utc_now).operations()
+            + _records(db, settings).operations()
+            + own.operations()
+            + RawReplies(db, utc_now).operations(),
+            rates,
+            settings.allowance(),
+            passwords,
+            utc_now,
+            Health(db, lambda: pacer.keys.faults(models.names)).routes(),
         )
-        server = _Server(config)
+        server = _Server(_http(FastPath(app, passwords, collector, meter.count), settings))
         task = asyncio.create_task(_serve(server, server_socket, lease))
         try:
             with background(_answers(server)) as answers:

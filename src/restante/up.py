@@ -141,11 +141,11 @@ async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 async def _start_worker(settings: Settings) -> asyncio.subprocess.Process:
-    """The pipe tells the worker that we are gone, however we went: it then drains and ends. In a group of its own no
+    """The pipe tells the worker that we are gone, however we went: it then drains and ends. In a session of its own no
     Ctrl-C reaches it, which would be a second one, or meet it before it listens."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "restante", "worker", "--follow-stdin",
-        env=environment(settings, os.environ), stdin=asyncio.subprocess.PIPE, process_group=0,
+        env=environment(settings, os.environ), stdin=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ import msgspec
 
 from restante.config import ProviderName, Settings, variable
 from restante.core.errors import OperatorError
-from restante.core.limits import GATHER_SPARE_SECONDS
+from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
 from restante.flow.health import Watched
 from restante.providers.models_map import ModelsMap
@@ -230,6 +231,15 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[asyncio.Task[None]]:
         yield task
     finally:
         task.cancel()
+
+
+def open_many_files() -> None:
+    """Raise this process's soft limit of open files, and its children's: a worker has a socket for each call and each
+    webhook in flight, and the usual limit of 1,024 is for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib.util
 import json
@@ -126,7 +127,8 @@ def test_ctrl_c_drains_leaves_nothing_and_touches_no_mode(home: House, service_m
     everything = family(home.data_dir)
     if service_manager:
         for process in everything:
-            os.kill(process.pid, signal.SIGTERM)  # PostgreSQL and its children are among them
+            with contextlib.suppress(ProcessLookupError):  # ended with the one before
+                os.kill(process.pid, signal.SIGTERM)  # PostgreSQL and its children are among them
     else:
         os.killpg(up.popen.pid, signal.SIGINT)
     assert up.wait() == 0, up.log

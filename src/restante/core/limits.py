@@ -84,6 +84,7 @@ GROUP_MAX: Final = 1_000  # members of one group commit (design, Data 3)
 POLL_SECONDS: Final = 0.5  # a worker looks by itself this often, should a notification be lost
 PROMOTE_SECONDS: Final = 0.5  # parked tasks whose time has come are looked for this often
 PROMOTE_BATCH: Final = 1_000
+OPEN_FILES: Final = 65_536  # asked of the system for a serving process, where it allows them
 DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
 COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
 

@@ -34,6 +34,10 @@ _FUNCTIONS: Final[dict[Endpoint, Function]] = {
 }
 
 
+#: Told of each call: its account and endpoint.
+Count = Callable[[int, Endpoint], None]
+
+
 class RateLimits:
     """Puts a rate before endpoints; where the account has no limit no window is kept and no header is sent. `count` is
     told of every call, the refused ones too, for the usage figures."""
@@ -42,7 +46,7 @@ class RateLimits:
         self,
         rates: Rates,
         clock: Callable[[], datetime],
-        count: Callable[[int, Endpoint], None] = lambda account_id, endpoint: None,
+        count: Count = lambda account_id, endpoint: None,
     ) -> None:
         self._rates = rates
         self._clock = clock
