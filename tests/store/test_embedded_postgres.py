@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -102,7 +103,8 @@ async def test_long_paths_with_odd_characters(parent: Path) -> None:
     data_dir = parent / ("long" * 40) / 'it\'s, "ünusual" \\ 100%'
     with EmbeddedPostgres(data_dir) as server:
         assert await query(server.dsn, "select 1") == 1
-        (directory,) = Path("/tmp").glob(f"restante-{cluster(data_dir).stat().st_uid}-*")
+        directory = Path(parse_qs(urlsplit(server.dsn).query)["host"][0])
+        assert directory.match(f"/tmp/restante-{cluster(data_dir).stat().st_uid}-*")
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert not directory.exists()
     directory.symlink_to(parent)  # another user's trap
