@@ -71,7 +71,7 @@ class Shop:
     async def claim(self, token: int, most: int = 100) -> list[Claimed]:
         """Claim from the lane that the shop's tasks are in."""
         lane = await queue.ensure_lane(self.db, "scripted", "", "gemini-2.5-flash")
-        return await queue.claim(self.db, token, lane, most)
+        return await self.db.settled(lambda: queue.claim(self.db, token, lane, most))
 
     async def account(self) -> Account:
         """The account as it is now."""

@@ -150,7 +150,13 @@ CONTEXT = {"type": "exceed_context_size_error", "n_prompt_tokens": 9_001, "n_ctx
     ("status", "body", "headers", "failure"),
     [
         (401, b"", {}, REJECTED),
-        (403, {"error": "no"}, {}, REJECTED),
+        (
+            402,
+            {"error": {"message": "Insufficient Balance"}},
+            {},
+            Failure(reason="no credit", transient=True, waits=True),
+        ),
+        (403, {"error": "no"}, {}, Failure(reason="refused", transient=True, costly=True)),
         (429, {"error": {"message": "slow down"}}, {"Retry-After": "7"}, ("rate_limit_exceeded", 7.0)),
         (429, b"", {"Retry-After": "-1"}, ("rate_limit_exceeded", None)),
         (429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, ("rate_limit_exceeded", None)),

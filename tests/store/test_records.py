@@ -107,7 +107,6 @@ async def old(server_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         patch.setattr(
             "restante.store.database._DAILY_TABLES", {"task": "", "task_request": "", "answer": "", "transfer": ""}
         )
-        patch.setattr("restante.store.database._LAST_MADE", "transfer")
         db = Database(dsn_of(server_dsn, "old"), connections=1)
         await db.open()
         await db.migrate()

@@ -328,6 +328,7 @@ INVALID_PATHS = {
     "task_get without an id": ("GET", f"{FAMILY}/task_get"),
     "task_get, empty id": ("GET", f"{FAMILY}/task_get/"),
     "task_get, two ids": ("GET", f"{FAMILY}/task_get/{NO_SUCH_TASK}/{NO_SUCH_TASK}"),
+    "task_get, 36 characters that are no id": ("GET", f"{FAMILY}/task_get/{'a' * 18}/{'b' * 17}"),
     "a slash in the id": ("GET", f"{FAMILY}/task_get/a%2Fb"),
     "one segment too many": ("POST", f"{FAMILY}/task_post/x"),
     "a slash too many": ("GET", f"{FAMILY}/models/"),

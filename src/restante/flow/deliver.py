@@ -217,7 +217,7 @@ class Deliverer:
     async def _claim(self, wanted: Sequence[tuple[str, int, int]]) -> int:
         async with self._lease.claiming:
             token = self._lease.token
-            claimed = await deliveries.claim(self._db, token, wanted)
+            claimed = await self._db.settled(lambda: deliveries.claim(self._db, token, wanted))
             for one in claimed:
                 self._lease.hold(token, one.id)
         if not claimed:

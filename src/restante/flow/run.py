@@ -168,7 +168,8 @@ class Runner:
         try:
             async with self._lease.claiming:
                 token = self._lease.token
-                for one in await queue.claim(self._db, token, lane.id, len(permits)):
+                # A claim that parks a debtor's tasks can meet the top-up that wakes them, and lose.
+                for one in await self._db.settled(lambda: queue.claim(self._db, token, lane.id, len(permits))):
                     self._lease.hold(token, one.id)
                     task = asyncio.create_task(self._run_one(token, lane, one, permits[started]))
                     started += 1

@@ -173,8 +173,12 @@ def failure_of(status: int, fault: Fault, wait: float | None) -> Failure:
     if fault.too_long is not None and 400 <= status < 500:
         return Failure(reason=fault.too_long)
     match status:
-        case 401 | 403:
+        case 401:
             return Failure(reason=KEY_REJECTED, transient=True, retry_after=wait, waits=True)
+        case 402:  # a prepaid server's balance is empty: a top-up there mends it
+            return Failure(reason="no credit", transient=True, retry_after=wait, waits=True)
+        case 403:  # a key without the right, or a prompt that this server's filter refuses: tried again, not for ever
+            return Failure(reason="refused", transient=True, retry_after=wait, costly=True)
         case 429:
             return Failure(reason="rate_limit_exceeded", transient=True, retry_after=wait, strain="quota")
         case 408 | 504:

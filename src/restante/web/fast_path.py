@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from restante.core.allowance import Endpoint
 from restante.core.errors import InternalError
 from restante.core.limits import GZIP_FROM_BYTES
+from restante.core.task import parse_id
 from restante.flow.collect import Collector
 from restante.store.database import DatabaseLost
 from restante.web import wire
@@ -42,7 +43,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             path: str = scope["path"]
-            if len(path) == _PATH_CHARS and path.startswith(_PREFIX):
+            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and parse_id(path[len(_PREFIX) :]):
                 answer = await self._task_get(scope, path[len(_PREFIX) :])
                 if answer is not None:
                     status, headers, body = answer
@@ -66,7 +67,7 @@ class FastPath:
                 return None
             found = await self._collector.task_get(caller.account_id, task_id)
         except DatabaseLost as error:
-            log.error("GET %s: 50000, %s", scope["path"], error)
+            log.error("GET %s: %d, %s", scope["path"], InternalError.code, error)
             body = wire.refused_call(InternalError())
             return 500, [_JSON, (b"content-length", b"%d" % len(body))], body
         except Exception:  # said by the long way, where it happens again; asking twice changes nothing
