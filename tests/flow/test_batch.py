@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
@@ -13,7 +13,8 @@ from restante.core.money import Nano
 from restante.core.task import Model
 from restante.flow import batch as batch_module
 from restante.flow.accept import Acceptor, Waker
-from restante.flow.batch import Batcher, plan
+from restante.flow.batch import Batcher
+from restante.flow.batch_plan import plan
 from restante.flow.end import expire
 from restante.flow.erase import erase
 from restante.flow.lease import Lease
@@ -195,6 +196,11 @@ async def test_a_project_whose_key_is_gone_makes_no_batch(office: Office) -> Non
     office.google.batches.refusals.append(Fault(429).response())
     batcher = office.batcher()
     assert await batcher.gather() == 1
+    office.projects = []
+    assert await batcher.step()
+    [one] = await office.known()
+    assert (one.state, one.outcome) == (Stage.GATHERED, "no project may be called now")
+    assert not office.google.batches.made
     office.projects = ["another"]
     await office.looks(batcher)
     [one] = await office.known()
@@ -280,3 +286,29 @@ async def test_another_worker_leaves_a_batch_alone_while_its_own_lives(office: O
     taken = await batches.take(office.db, other, ["gemini"])
     assert taken is not None and taken.state == Stage.GATHERED
     assert not await batches.write(office.db, office.lease.token, taken), "it is another's now"
+
+
+async def test_a_batch_that_became_anothers_keeps_its_tasks_and_its_remote(office: Office) -> None:
+    """A worker that was frozen and declared dead gives up what another looks after by now."""
+    await office.shop.post(f"one {USAGE}", f"two {USAGE}")
+    frozen, lease = office.batcher(), office.lease
+    office.lease = Lease(office.db, "another", 60)
+    await office.lease.begin()
+    other = office.batcher()
+
+    class Frozen(GeminiBatches):
+        def inline(self, items: Sequence[bytes]) -> bool:
+            return False
+
+        async def upload(self, project: str, name: str, items: Sequence[bytes]) -> str | Failure:
+            await lease.end()
+            assert await other.step(), "another takes it and has it made"
+            return Failure(reason="invalid argument")
+
+    frozen._provider = Frozen(office.provider)
+    await frozen.gather()
+    [one] = await office.known()
+    assert (one.state, one.fell_back) == (Stage.RUNNING, 0)
+    await office.looks(other)
+    [one] = await office.known()
+    assert (one.state, one.answered) == (Stage.OVER, 2)

@@ -155,7 +155,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "take_batch": (1, ["gemini"]),
         "batch_tasks": (1, ids[0], ids, 1_000),
         "lease_batched": (1, 1, ids),
-        "leave_batch": (1, ids),
+        "leave_batch": (1, ids, 1),
         "note_saved": (now.date(), ids, [1] * 1_000),
         "resendable": (now.date(), 1, ids[:100]),
         "resend": (1, ids[:100], [b""] * 100),

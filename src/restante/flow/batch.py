@@ -16,21 +16,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 
-import msgspec
 from msgspec.structs import replace
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import ProviderFailed
 from restante.core.limits import (
     BATCH_BYTES,
-    BATCH_DOUBT_SECONDS,
     BATCH_KEPT_DAYS,
-    BATCH_LOOK_SECONDS,
-    BATCH_MAKING_SECONDS,
     BATCH_PAGE,
-    BATCH_POLL_SECONDS,
-    BATCH_SPARE_SECONDS,
-    BATCH_TASKS,
     BATCHES_OPEN,
     CALL_SECONDS,
     GATHER_SPARE_SECONDS,
@@ -38,6 +31,7 @@ from restante.core.limits import (
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
 from restante.flow.settle import answered, failed
@@ -50,32 +44,6 @@ from restante.store.queue import Settlement
 log = logging.getLogger("restante.batch")
 
 Render = Callable[[Answer, datetime], bytes]
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """When what happens, in seconds; `plan` makes it. `gather` None: no new batches, those on their way go on."""
-
-    gather: float | None
-    late: float  # from a batch's making to its deadline
-    spare: float = BATCH_SPARE_SECONDS
-    poll: tuple[float, ...] = BATCH_POLL_SECONDS
-    doubt: float = BATCH_DOUBT_SECONDS
-    making: float = BATCH_MAKING_SECONDS
-    look: float = BATCH_LOOK_SECONDS
-    full: int = BATCH_TASKS
-
-
-def plan(gather: float | None, late: float) -> Plan:
-    """The plan for batches that may take `late` seconds: with a short time for the whole, its parts are shorter too."""
-    return Plan(
-        gather=gather,
-        late=late,
-        spare=min(BATCH_SPARE_SECONDS, late / 2),
-        poll=tuple(min(seconds, late / 100) for seconds in BATCH_POLL_SECONDS),
-        doubt=min(BATCH_DOUBT_SECONDS, late / 10),
-        making=min(BATCH_MAKING_SECONDS, late / 2),
-        look=min(BATCH_LOOK_SECONDS, late / 100),
-    )
 
 
 class Batcher:
@@ -136,9 +104,11 @@ class Batcher:
             self._db, [self._provider.name], self._plan.gather, self._plan.full, BATCHES_OPEN
         )
         for lane in lanes:
+            if not (project := self._pick()):  # they were withdrawn meanwhile
+                break
             token, name = self._lease.token, f"restante-{secrets.token_hex(12)}"
             batch = await batches.gather(
-                self._db, token, lane, self._pick(), name, self._plan.full,
+                self._db, token, lane, project, name, self._plan.full,
                 seconds=self._plan.late, spare=self._plan.spare,
             )  # fmt: skip
             if batch is not None:
@@ -147,6 +117,7 @@ class Batcher:
         return made
 
     def _pick(self) -> str:
+        """A project that may be called now; empty when there is none."""
         return random.choice(list(self._projects()) or [""])  # noqa: S311
 
     # --- one look at one batch -------------------------------------------------------------------------
@@ -187,7 +158,10 @@ class Batcher:
             await self._give_up(token, batch, "it could not be made")
             return
         if batch.project not in self._projects():
-            batch = replace(batch, project=self._pick(), file=None)
+            if not (project := self._pick()):
+                await self._put_off(token, batch, Failure(reason="no project may be called now", transient=True))
+                return
+            batch = replace(batch, project=project, file=None)
         items = await self._items(batch)
         if not items:
             await self._give_up(token, batch, "nothing was left in it")
@@ -286,7 +260,7 @@ class Batcher:
             await self._give_up(token, batch, f"the provider does not know it: {sent.reason}")
             return
         if isinstance(sent, Sent) and sent.over:
-            unread = await self._read(batch, sent)
+            unread = await self._read(token, batch, sent)
             if unread is None:
                 await self._end(token, replace(batch, outcome=batch.outcome or sent.word))
                 return
@@ -307,33 +281,33 @@ class Batcher:
         await self._end(token, replace(batch, outcome=why))
 
     async def _end(self, token: int, batch: Batch) -> None:
-        """What has no answer is called directly; then the provider may forget the batch."""
-        left = await batches.leave(self._db, batch.id)
+        """What has no answer is called directly; then the provider may forget the batch, unless it is another's now."""
+        left = await batches.leave(self._db, token, batch.id)
         if left:
             log.warning("batch %s (%s): %d tasks are called directly", batch.name, batch.outcome, left)
             self._on_ready()
-        await batches.write(self._db, token, replace(batch, state=Stage.OVER), look_in=0.0)
-        if batch.remote is not None or batch.file is not None:
+        ours = await batches.write(self._db, token, replace(batch, state=Stage.OVER), look_in=0.0)
+        if ours and (batch.remote is not None or batch.file is not None):
             await self._provider.delete(batch.project, batch.remote or "", batch.file or "")
 
-    async def _read(self, batch: Batch, sent: Sent) -> Failure | None:
+    async def _read(self, token: int, batch: Batch, sent: Sent) -> Failure | None:
         """Settle what the batch answered; a Failure when the rest cannot be read now."""
         chunk: dict[str, bytes | Failure] = {}
         if not sent.output:
             return None
         async for one in self._provider.results(batch.project, sent.output):
             if isinstance(one, Failure):
-                await self._settle(batch, chunk)
+                await self._settle(token, batch, chunk)
                 return one if one.transient else None
             if one[0]:
                 chunk[one[0]] = one[1]
             if len(chunk) >= BATCH_PAGE:
-                await self._settle(batch, chunk)
+                await self._settle(token, batch, chunk)
                 chunk = {}
-        await self._settle(batch, chunk)
+        await self._settle(token, batch, chunk)
         return None
 
-    async def _settle(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> None:
+    async def _settle(self, token: int, batch: Batch, chunk: dict[str, bytes | Failure]) -> None:
         """Settle these tasks, as far as they are in the batch still, by posting days as their statement is."""
         mine = await self._still_in(batch, chunk)
         said = await asyncio.gather(*(self._said(batch, one, chunk[one.id]) for one in mine))
@@ -348,7 +322,7 @@ class Batcher:
             await self._db.settled(lambda: self._commit(batch, day, group))  # noqa: B023
             if any(settlement.owed for settlement, _ in group):
                 self._on_owed()
-        if back and await batches.leave(self._db, batch.id, back):
+        if back and await batches.leave(self._db, token, batch.id, back):
             self._on_ready()
 
     async def _still_in(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> list[Member]:

@@ -111,9 +111,9 @@ async def members(
     return [Member(str(row["id"]), row["day"], unpack(row["request"])) for row in rows if row["request"] is not None]
 
 
-async def leave(db: Session, batch_id: int, ids: Sequence[str] | None = None) -> int:
-    """These tasks, or all, leave the batch and are ready for direct calls; returns how many."""
-    count: int = await db.value("leave_batch", batch_id, None if ids is None else list(ids))
+async def leave(db: Session, token: int, batch_id: int, ids: Sequence[str] | None = None) -> int:
+    """These tasks, or all, leave the batch and are ready for direct calls; returns how many. None leave another's."""
+    count: int = await db.value("leave_batch", batch_id, None if ids is None else list(ids), token)
     return count
 
 
