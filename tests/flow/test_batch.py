@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from itertools import count
 
 import msgspec
 import pytest
@@ -28,7 +30,7 @@ from restante.web.wire import answer_result, postback
 from tests.emulators.batches import HANGS
 from tests.emulators.gemini import Fault, GeminiEmulator
 from tests.flow.conftest import Shop
-from tests.support import differences
+from tests.support import differences, open_account
 
 USAGE = "[[usage=120,800,300]]"
 NOW = plan(0.0, 60.0)  # what has been posted is due
@@ -224,11 +226,14 @@ async def test_what_no_call_would_answer_fails_and_costs_nothing(office: Office)
     await batcher.gather()
     await office.looks(batcher)
     [one] = await office.known()
-    assert (one.answered, one.failed, one.fell_back, one.saved) == (1, 2, 0, 1_393_000)
+    assert (one.answered, one.failed, one.fell_back, one.saved) == (1, 1, 1, 1_393_000)
     assert (await office.shop.account()).spent == 1_393_000 + 200_000
     assert await queue.ends(office.db, office.shop.clock().date(), [good, blocked, invalid]) == {
-        good: (20000, 1_593_000), blocked: (50301, 0), invalid: (50301, 0),
+        good: (20000, 1_593_000), blocked: (50301, 0),
     }  # fmt: skip
+    [lane] = await queue.waiting_lanes(office.db, ["gemini"])
+    claimed = await queue.claim(office.db, office.lease.token, lane.id, 9)
+    assert [one.id for one in claimed] == [invalid], "what a batch refused, a direct call may answer"
 
 
 async def test_a_result_that_breaks_us_leaves_the_others_alone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,8 +282,8 @@ async def test_another_worker_leaves_a_batch_alone_while_its_own_lives(office: O
     await office.shop.post("hi")
     async with office.db.transaction() as tx:  # as if in the middle of a look
         await batches.gather(
-            tx, office.lease.token, (await batches.gatherable(tx, ["gemini"], 0.0, 9, 9))[0], "p", "n", 9,
-            seconds=60.0, spare=60.0,
+            tx, office.lease.token, (await batches.gatherable(tx, ["gemini"], 0.0, 9, 9, within=120.0))[0], "p", "n",
+            9, seconds=60.0, spare=60.0,
         )  # fmt: skip
     other = await office.shop.lease()
     assert await batches.take(office.db, other, ["gemini"]) is None
@@ -312,3 +317,59 @@ async def test_a_batch_that_became_anothers_keeps_its_tasks_and_its_remote(offic
     await office.looks(other)
     [one] = await office.known()
     assert (one.state, one.answered) == (Stage.OVER, 2)
+
+
+async def test_a_page_that_breaks_us_leaves_the_others_alone(office: Office) -> None:
+    """Written, not read: the one whose answer cannot be put into words is called directly."""
+    await office.shop.post(f"good {USAGE}", f"odd {USAGE}")
+    batcher = office.batcher()
+    times = count(1)
+
+    def odd(answer: Answer, at: datetime) -> bytes:
+        if next(times) == 1:
+            raise ValueError("a bug")
+        return answer_result(answer, at)
+
+    batcher._render = odd
+    await batcher.gather()
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
+
+
+async def test_a_late_batch_is_cancelled_until_that_works(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on when its tasks are called directly is paid for twice."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("hi")
+    batcher = office.batcher()
+    await batcher.gather()
+    cancel, asked = batcher._provider.cancel, count(1)
+
+    async def lost(project: str, remote: str) -> Failure | None:
+        return Failure(reason="overloaded", transient=True) if next(asked) < 3 else await cancel(project, remote)
+
+    monkeypatch.setattr(batcher._provider, "cancel", lost)
+    for outcome, state in ((None, "RUNNING"), (None, "RUNNING"), ("late", "CANCELLED")):
+        await office.db._pool.execute("update batch set deadline = now() - interval '1 second', look_at = now()")
+        assert await batcher.step()
+        assert ([one.outcome for one in await office.known()], office.google.batches.made[0].state) == (
+            [outcome], state,
+        )  # fmt: skip
+    await office.db._pool.execute("update batch set look_at = now()")
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, next(asked)) == (Stage.OVER, 1, 4), "what it did until then is read"
+
+
+async def test_what_no_batch_may_take_makes_none_due(office: Office) -> None:
+    """Else an old task of one account, paused or of a short deadline, sends everybody's youngest off one by one."""
+    await office.shop.post("old")
+    await pause_account(office.db, "shop", paused=True, by="operator")
+    await office.db._pool.execute("update queue set posted_at = posted_at - interval '2 hours'")
+    await open_account(office.db, "another")
+    office.shop.id = await office.db._pool.fetchval("select id from account where login = 'another'")
+    await office.shop.post("young")
+    assert await office.batcher(gather=3_600.0).gather() == 0
+    assert await office.batcher(gather=3_600.0, full=2).gather() == 0, "nor does it fill one"
+    await pause_account(office.db, "shop", paused=False, by="operator")
+    assert await office.batcher(gather=3_600.0).gather() == 1

@@ -150,7 +150,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
             *(1, list(range(1_000)), [now] * 1_000, [1] * 1_000, [500] * 1_000, [b""] * 1_000, ["HTTP 500"] * 1_000),
             *([5.0] * 1_000, now, [0] * 1_000),
         ),
-        "gatherable": (["gemini"], 60.0, 1_000, 90),
+        "gatherable": (["gemini"], 60.0, 1_000, 90, 60.0),
         "gather": (1, 1_000, "name", "gemini", "a", "m", 60.0, 60.0, 1),
         "take_batch": (1, ["gemini"]),
         "batch_tasks": (1, ids[0], ids, 1_000),

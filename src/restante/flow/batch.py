@@ -101,8 +101,9 @@ class Batcher:
             return 0
         made = 0
         lanes = await batches.gatherable(
-            self._db, [self._provider.name], self._plan.gather, self._plan.full, BATCHES_OPEN
-        )
+            self._db, [self._provider.name], self._plan.gather, self._plan.full, BATCHES_OPEN,
+            within=self._plan.late + self._plan.spare,
+        )  # fmt: skip
         for lane in lanes:
             if not (project := self._pick()):  # they were withdrawn meanwhile
                 break
@@ -270,8 +271,11 @@ class Batcher:
             return
         if batch.left <= 0 and batch.outcome != "late":
             log.warning("batch %s is late: it is cancelled, what it did until now is read", batch.name)
-            await self._provider.cancel(batch.project, batch.remote)
-            batch = replace(batch, outcome="late", looks=0)
+            over = isinstance(sent, Sent) and sent.over
+            failure = None if over else await self._provider.cancel(batch.project, batch.remote)
+            if failure is not None:  # asked again at the next look: what runs on is paid for twice
+                log.warning("batch %s could not be cancelled: %s", batch.name, failure.reason)
+            batch = replace(batch, outcome="late" if failure is None else batch.outcome, looks=0)
         await batches.write(self._db, token, batch, look_in=self._pause(batch))
 
     # --- how it ends -----------------------------------------------------------------------------------
@@ -331,23 +335,23 @@ class Batcher:
 
     async def _said(self, batch: Batch, one: Member, result: bytes | Failure) -> tuple[Settlement, Nano] | None:
         """What a task's result means for it; None: a direct call may do better."""
-        outcome: Answer | Failure = Failure(reason="internal error", transient=True)
-        saved = Nano(0)
         try:
+            outcome: Answer | Failure
             if isinstance(result, Failure):
-                outcome = result
+                outcome, saved = result, Nano(0)
             else:
                 outcome, saved = await self._provider.answer(self._call(batch, one), result)
+            if not isinstance(outcome, Failure):
+                rendered = self._render(outcome, self._clock())
+                settlement = answered(0, one.id, one.day, STANDARD_FEE, outcome, rendered)
+            elif outcome.transient:
+                return None
+            else:
+                settlement = failed(0, one.id, one.day, ProviderFailed(outcome.reason))
+            return with_webhooks(settlement, one.request, self._envelope), saved
         except Exception:  # it must not keep the others of its batch from their answers
             log.exception("batch %s: what it says of task %s broke us", batch.name, one.id)
-        if isinstance(outcome, Failure):
-            if outcome.transient:
-                return None
-            settlement = failed(0, one.id, one.day, ProviderFailed(outcome.reason))
-        else:
-            rendered = self._render(outcome, self._clock())
-            settlement = answered(0, one.id, one.day, STANDARD_FEE, outcome, rendered)
-        return with_webhooks(settlement, one.request, self._envelope), saved
+            return None
 
     async def _commit(self, batch: Batch, day: date, group: Sequence[tuple[Settlement, Nano]]) -> None:
         """Leased and settled in one transaction: whoever else wants these rows gets them before or never."""

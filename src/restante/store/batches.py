@@ -71,9 +71,13 @@ class Known(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
-async def gatherable(db: Session, providers: Sequence[str], seconds: float, full: int, most_open: int) -> list[Lane]:
-    """Lanes in which tasks have gathered for so long, or so many, that a batch is due; none while so many are open."""
-    return [Lane(*row.values()) for row in await db.rows("gatherable", list(providers), seconds, full, most_open)]
+async def gatherable(
+    db: Session, providers: Sequence[str], seconds: float, full: int, most_open: int, *, within: float
+) -> list[Lane]:
+    """Lanes in which tasks have gathered for so long, or so many, that a batch is due; none while so many are open.
+    Only tasks count that `gather` takes into a batch which is over `within` so many seconds."""
+    rows = await db.rows("gatherable", list(providers), seconds, full, most_open, within)
+    return [Lane(*row.values()) for row in rows]
 
 
 async def gather(
