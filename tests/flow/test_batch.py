@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from itertools import count
@@ -23,7 +24,7 @@ from restante.flow.lease import Lease
 from restante.flow.pause import pause_account, pause_model
 from restante.providers.gemini import GeminiProvider
 from restante.providers.gemini_batch import GeminiBatches
-from restante.providers.provider import Call
+from restante.providers.provider import Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Known, Stage
 from restante.web.wire import answer_result, postback
@@ -373,3 +374,79 @@ async def test_what_no_batch_may_take_makes_none_due(office: Office) -> None:
     assert await office.batcher(gather=3_600.0, full=2).gather() == 0, "nor does it fill one"
     await pause_account(office.db, "shop", paused=False, by="operator")
     assert await office.batcher(gather=3_600.0).gather() == 1
+
+
+async def test_what_is_paused_after_gathering_is_not_asked_for(office: Office) -> None:
+    """Contract §12.30: until the batch is asked for, a pause holds; a paused account's tasks leave the others."""
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="gemini")
+    await office.shop.post(f"paused {USAGE}")
+    first = office.shop.id
+    await open_account(office.db, "another")
+    office.shop.id = await office.db._pool.fetchval("select id from account where login = 'another'")
+    [other] = await office.shop.post(f"other {USAGE}")
+    office.shop.id = first
+    office.google.batches.refusals.append(Fault(429).response())
+    batcher = office.batcher()
+    await batcher.gather()
+    await pause_model(office.db, model, paused=True)
+    await office.looks(batcher, 3)
+    [one] = await office.known()
+    assert (one.state, one.outcome) == (Stage.GATHERED, "its model is paused")
+    await pause_model(office.db, model, paused=False)
+    await pause_account(office.db, "shop", paused=True, by="operator")
+    await office.db._pool.execute("update batch set look_at = now()")
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
+    assert office.google.batches.executed == {other: 1}
+
+
+async def test_a_batch_made_after_it_became_anothers_is_cancelled(office: Office) -> None:
+    """A worker freezes between writing that it asks and asking; another asks again; then it thaws."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("hi")
+    frozen, lease = office.batcher(), office.lease
+    office.lease = Lease(office.db, "another", 60)
+    await office.lease.begin()
+
+    class Frozen(GeminiBatches):
+        async def create(
+            self, project: str, model: str, name: str, *, items: Sequence[bytes], file: str, seconds: float
+        ) -> Sent | Failure:
+            await lease.end()
+            await office.db._pool.execute("update batch set look_at = now()")
+            assert await office.batcher(doubt=0.0).step(), "not found: it will be asked for again"
+            assert await office.batcher().step(), "asked for again"
+            return await super().create(project, model, name, items=items, file=file, seconds=seconds)
+
+    frozen._provider = Frozen(office.provider)
+    await frozen.gather()
+    assert [one.state for one in office.google.batches.made] == ["RUNNING", "CANCELLED"]
+    [one] = await office.known()
+    assert (one.state, one.remote) == (Stage.RUNNING, office.google.batches.made[0].name)
+
+
+async def test_what_gathers_does_not_wait_for_all_that_is_due(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is always a batch to look at, new ones are made."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("first")
+    batcher = office.batcher()
+    await batcher.gather()
+    step, looked = batcher.step, asyncio.Event()
+
+    async def busy() -> bool:
+        await office.db._pool.execute("update batch set look_at = now() where state = 2")
+        if not looked.is_set():
+            looked.set()
+            await office.shop.post("second")
+        return await step()
+
+    monkeypatch.setattr(batcher, "step", busy)
+    running = asyncio.create_task(batcher.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(await office.known()) < 2:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -127,6 +127,7 @@ HOT = [
     "waiting_deliveries", "claim_deliveries", "record_attempts", "reserve", "correct_pace", "give_back", "park",
     "count_calls", "read_usage", "spent_today", "spent_between", "oldest_ready", "oldest_delivery",
     "gatherable", "gather", "take_batch", "batch_tasks", "lease_batched", "leave_batch", "note_saved",
+    "leave_barred", "batch_remote",
     "resendable", "resend", "sweep_deliveries", "webhook_errors", "list_tasks",
 ]  # fmt: skip
 
@@ -156,6 +157,8 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "batch_tasks": (1, ids[0], ids, 1_000),
         "lease_batched": (1, 1, ids),
         "leave_batch": (1, ids, 1),
+        "leave_barred": (1, 1),
+        "batch_remote": (1,),
         "note_saved": (now.date(), ids, [1] * 1_000),
         "resendable": (now.date(), 1, ids[:100]),
         "resend": (1, ids[:100], [b""] * 100),

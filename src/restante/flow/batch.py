@@ -84,8 +84,8 @@ class Batcher:
                     await batches.forget(self._db, self._clock() - timedelta(days=BATCH_KEPT_DAYS))
                     forgot = today
                 await self.gather()
-                while await self.step():
-                    pass
+                while await self.step():  # what is due may be much and slow: what gathers is not kept waiting for it
+                    await self.gather()
             except DatabaseLost as error:
                 log.warning("batches wait for the database: %s", error)
                 await self._db.revive()
@@ -163,6 +163,12 @@ class Batcher:
                 await self._put_off(token, batch, Failure(reason="no project may be called now", transient=True))
                 return
             batch = replace(batch, project=project, file=None)
+        if await batches.paused(self._db, batch):
+            await self._put_off(token, batch, Failure(reason="its model is paused", transient=True))
+            return
+        if await batches.leave_barred(self._db, token, batch.id):
+            batch = replace(batch, file=None)  # it has their calls in it
+            self._on_ready()
         items = await self._items(batch)
         if not items:
             await self._give_up(token, batch, "nothing was left in it")
@@ -187,12 +193,19 @@ class Batcher:
         if isinstance(made, Sent):
             log.info("batch %s of %d tasks is %s", batch.name, len(items), made.name)
             running = replace(batch, state=Stage.RUNNING, remote=made.name, outcome=None)
-            await batches.write(self._db, token, running, look_in=self._pause(batch))
+            if not await batches.write(self._db, token, running, look_in=self._pause(batch)):
+                await self._disown(batch, made)
         elif self._provider.refused(made):
             await self._put_off(token, batch, made)
         else:
             log.warning("batch %s: whether it was made is not known: %s", batch.name, made.reason)
             await batches.write(self._db, token, replace(batch, outcome=made.reason), look_in=self._pause(batch))
+
+    async def _disown(self, batch: Batch, made: Sent) -> None:
+        """Ours was made when the batch had become another's: it stays only if that one found it and keeps it."""
+        if await batches.remote(self._db, batch.id) != made.name:
+            log.error("batch %s is another's by now; %s is cancelled", batch.name, made.name)
+            await self._provider.cancel(batch.project, made.name)
 
     async def _items(self, batch: Batch) -> list[bytes]:
         """The batch's calls as they go to the provider; what is beyond BATCH_BYTES gathers for another batch."""

@@ -121,6 +121,23 @@ async def leave(db: Session, token: int, batch_id: int, ids: Sequence[str] | Non
     return count
 
 
+async def leave_barred(db: Session, token: int, batch_id: int) -> int:
+    """Tasks of accounts that owe too much or are paused leave the batch as in `leave`; returns how many."""
+    count: int = await db.value("leave_barred", batch_id, token)
+    return count
+
+
+async def paused(db: Session, batch: Batch) -> bool:
+    """Whether the batch's model is paused."""
+    return await db.value("batch_paused", batch.provider, batch.model) is not None
+
+
+async def remote(db: Session, batch_id: int) -> str | None:
+    """The provider's name of the batch as it is known now."""
+    name: str | None = await db.value("batch_remote", batch_id)
+    return name
+
+
 async def gather_again(db: Session, batch_id: int, after: str, seconds: float) -> None:
     """Tasks of the batch after this id gather for another, for so many seconds at the most."""
     await db.rows("gather_again", batch_id, after, seconds)
