@@ -13,7 +13,8 @@ from typing import Any
 from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
-from restante.flow.batch import Batcher, plan
+from restante.flow.batch import Batcher
+from restante.flow.batch_plan import plan
 from restante.flow.deliver import Deliverer
 from restante.flow.expire import keep_days, keep_deadlines, keep_leases, keep_parked, keep_retention
 from restante.flow.lease import Lease

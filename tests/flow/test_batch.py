@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from itertools import count
 
 import msgspec
 import pytest
@@ -13,21 +16,22 @@ from restante.core.money import Nano
 from restante.core.task import Model
 from restante.flow import batch as batch_module
 from restante.flow.accept import Acceptor, Waker
-from restante.flow.batch import Batcher, plan
+from restante.flow.batch import Batcher
+from restante.flow.batch_plan import plan
 from restante.flow.end import expire
 from restante.flow.erase import erase
 from restante.flow.lease import Lease
 from restante.flow.pause import pause_account, pause_model
 from restante.providers.gemini import GeminiProvider
 from restante.providers.gemini_batch import GeminiBatches
-from restante.providers.provider import Call
+from restante.providers.provider import Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Known, Stage
 from restante.web.wire import answer_result, postback
 from tests.emulators.batches import HANGS
 from tests.emulators.gemini import Fault, GeminiEmulator
 from tests.flow.conftest import Shop
-from tests.support import differences
+from tests.support import differences, open_account
 
 USAGE = "[[usage=120,800,300]]"
 NOW = plan(0.0, 60.0)  # what has been posted is due
@@ -195,6 +199,11 @@ async def test_a_project_whose_key_is_gone_makes_no_batch(office: Office) -> Non
     office.google.batches.refusals.append(Fault(429).response())
     batcher = office.batcher()
     assert await batcher.gather() == 1
+    office.projects = []
+    assert await batcher.step()
+    [one] = await office.known()
+    assert (one.state, one.outcome) == (Stage.GATHERED, "no project may be called now")
+    assert not office.google.batches.made
     office.projects = ["another"]
     await office.looks(batcher)
     [one] = await office.known()
@@ -218,11 +227,14 @@ async def test_what_no_call_would_answer_fails_and_costs_nothing(office: Office)
     await batcher.gather()
     await office.looks(batcher)
     [one] = await office.known()
-    assert (one.answered, one.failed, one.fell_back, one.saved) == (1, 2, 0, 1_393_000)
+    assert (one.answered, one.failed, one.fell_back, one.saved) == (1, 1, 1, 1_393_000)
     assert (await office.shop.account()).spent == 1_393_000 + 200_000
     assert await queue.ends(office.db, office.shop.clock().date(), [good, blocked, invalid]) == {
-        good: (20000, 1_593_000), blocked: (50301, 0), invalid: (50301, 0),
+        good: (20000, 1_593_000), blocked: (50301, 0),
     }  # fmt: skip
+    [lane] = await queue.waiting_lanes(office.db, ["gemini"])
+    claimed = await queue.claim(office.db, office.lease.token, lane.id, 9)
+    assert [one.id for one in claimed] == [invalid], "what a batch refused, a direct call may answer"
 
 
 async def test_a_result_that_breaks_us_leaves_the_others_alone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,8 +283,8 @@ async def test_another_worker_leaves_a_batch_alone_while_its_own_lives(office: O
     await office.shop.post("hi")
     async with office.db.transaction() as tx:  # as if in the middle of a look
         await batches.gather(
-            tx, office.lease.token, (await batches.gatherable(tx, ["gemini"], 0.0, 9, 9))[0], "p", "n", 9,
-            seconds=60.0, spare=60.0,
+            tx, office.lease.token, (await batches.gatherable(tx, ["gemini"], 0.0, 9, 9, within=120.0))[0], "p", "n",
+            9, seconds=60.0, spare=60.0,
         )  # fmt: skip
     other = await office.shop.lease()
     assert await batches.take(office.db, other, ["gemini"]) is None
@@ -280,3 +292,161 @@ async def test_another_worker_leaves_a_batch_alone_while_its_own_lives(office: O
     taken = await batches.take(office.db, other, ["gemini"])
     assert taken is not None and taken.state == Stage.GATHERED
     assert not await batches.write(office.db, office.lease.token, taken), "it is another's now"
+
+
+async def test_a_batch_that_became_anothers_keeps_its_tasks_and_its_remote(office: Office) -> None:
+    """A worker that was frozen and declared dead gives up what another looks after by now."""
+    await office.shop.post(f"one {USAGE}", f"two {USAGE}")
+    frozen, lease = office.batcher(), office.lease
+    office.lease = Lease(office.db, "another", 60)
+    await office.lease.begin()
+    other = office.batcher()
+
+    class Frozen(GeminiBatches):
+        def inline(self, items: Sequence[bytes]) -> bool:
+            return False
+
+        async def upload(self, project: str, name: str, items: Sequence[bytes]) -> str | Failure:
+            await lease.end()
+            assert await other.step(), "another takes it and has it made"
+            return Failure(reason="invalid argument")
+
+    frozen._provider = Frozen(office.provider)
+    await frozen.gather()
+    [one] = await office.known()
+    assert (one.state, one.fell_back) == (Stage.RUNNING, 0)
+    await office.looks(other)
+    [one] = await office.known()
+    assert (one.state, one.answered) == (Stage.OVER, 2)
+
+
+async def test_a_page_that_breaks_us_leaves_the_others_alone(office: Office) -> None:
+    """Written, not read: the one whose answer cannot be put into words is called directly."""
+    await office.shop.post(f"good {USAGE}", f"odd {USAGE}")
+    batcher = office.batcher()
+    times = count(1)
+
+    def odd(answer: Answer, at: datetime) -> bytes:
+        if next(times) == 1:
+            raise ValueError("a bug")
+        return answer_result(answer, at)
+
+    batcher._render = odd
+    await batcher.gather()
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
+
+
+async def test_a_late_batch_is_cancelled_until_that_works(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on when its tasks are called directly is paid for twice."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("hi")
+    batcher = office.batcher()
+    await batcher.gather()
+    cancel, asked = batcher._provider.cancel, count(1)
+
+    async def lost(project: str, remote: str) -> Failure | None:
+        return Failure(reason="overloaded", transient=True) if next(asked) < 3 else await cancel(project, remote)
+
+    monkeypatch.setattr(batcher._provider, "cancel", lost)
+    for outcome, state in ((None, "RUNNING"), (None, "RUNNING"), ("late", "CANCELLED")):
+        await office.db._pool.execute("update batch set deadline = now() - interval '1 second', look_at = now()")
+        assert await batcher.step()
+        assert ([one.outcome for one in await office.known()], office.google.batches.made[0].state) == (
+            [outcome], state,
+        )  # fmt: skip
+    await office.db._pool.execute("update batch set look_at = now()")
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, next(asked)) == (Stage.OVER, 1, 4), "what it did until then is read"
+
+
+async def test_what_no_batch_may_take_makes_none_due(office: Office) -> None:
+    """Else an old task of one account, paused or of a short deadline, sends everybody's youngest off one by one."""
+    await office.shop.post("old")
+    await pause_account(office.db, "shop", paused=True, by="operator")
+    await office.db._pool.execute("update queue set posted_at = posted_at - interval '2 hours'")
+    await open_account(office.db, "another")
+    office.shop.id = await office.db._pool.fetchval("select id from account where login = 'another'")
+    await office.shop.post("young")
+    assert await office.batcher(gather=3_600.0).gather() == 0
+    assert await office.batcher(gather=3_600.0, full=2).gather() == 0, "nor does it fill one"
+    await pause_account(office.db, "shop", paused=False, by="operator")
+    assert await office.batcher(gather=3_600.0).gather() == 1
+
+
+async def test_what_is_paused_after_gathering_is_not_asked_for(office: Office) -> None:
+    """Contract §12.30: until the batch is asked for, a pause holds; a paused account's tasks leave the others."""
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="gemini")
+    await office.shop.post(f"paused {USAGE}")
+    first = office.shop.id
+    await open_account(office.db, "another")
+    office.shop.id = await office.db._pool.fetchval("select id from account where login = 'another'")
+    [other] = await office.shop.post(f"other {USAGE}")
+    office.shop.id = first
+    office.google.batches.refusals.append(Fault(429).response())
+    batcher = office.batcher()
+    await batcher.gather()
+    await pause_model(office.db, model, paused=True)
+    await office.looks(batcher, 3)
+    [one] = await office.known()
+    assert (one.state, one.outcome) == (Stage.GATHERED, "its model is paused")
+    await pause_model(office.db, model, paused=False)
+    await pause_account(office.db, "shop", paused=True, by="operator")
+    await office.db._pool.execute("update batch set look_at = now()")
+    await office.looks(batcher)
+    [one] = await office.known()
+    assert (one.state, one.answered, one.fell_back) == (Stage.OVER, 1, 1)
+    assert office.google.batches.executed == {other: 1}
+
+
+async def test_a_batch_made_after_it_became_anothers_is_cancelled(office: Office) -> None:
+    """A worker freezes between writing that it asks and asking; another asks again; then it thaws."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("hi")
+    frozen, lease = office.batcher(), office.lease
+    office.lease = Lease(office.db, "another", 60)
+    await office.lease.begin()
+
+    class Frozen(GeminiBatches):
+        async def create(
+            self, project: str, model: str, name: str, *, items: Sequence[bytes], file: str, seconds: float
+        ) -> Sent | Failure:
+            await lease.end()
+            await office.db._pool.execute("update batch set look_at = now()")
+            assert await office.batcher(doubt=0.0).step(), "not found: it will be asked for again"
+            assert await office.batcher().step(), "asked for again"
+            return await super().create(project, model, name, items=items, file=file, seconds=seconds)
+
+    frozen._provider = Frozen(office.provider)
+    await frozen.gather()
+    assert [one.state for one in office.google.batches.made] == ["RUNNING", "CANCELLED"]
+    [one] = await office.known()
+    assert (one.state, one.remote) == (Stage.RUNNING, office.google.batches.made[0].name)
+
+
+async def test_what_gathers_does_not_wait_for_all_that_is_due(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is always a batch to look at, new ones are made."""
+    office.google.batches.takes = 3_600.0
+    await office.shop.post("first")
+    batcher = office.batcher()
+    await batcher.gather()
+    step, looked = batcher.step, asyncio.Event()
+
+    async def busy() -> bool:
+        await office.db._pool.execute("update batch set look_at = now() where state = 2")
+        if not looked.is_set():
+            looked.set()
+            await office.shop.post("second")
+        return await step()
+
+    monkeypatch.setattr(batcher, "step", busy)
+    running = asyncio.create_task(batcher.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(await office.known()) < 2:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

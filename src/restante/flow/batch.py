@@ -16,21 +16,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 
-import msgspec
 from msgspec.structs import replace
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import ProviderFailed
 from restante.core.limits import (
     BATCH_BYTES,
-    BATCH_DOUBT_SECONDS,
     BATCH_KEPT_DAYS,
-    BATCH_LOOK_SECONDS,
-    BATCH_MAKING_SECONDS,
     BATCH_PAGE,
-    BATCH_POLL_SECONDS,
-    BATCH_SPARE_SECONDS,
-    BATCH_TASKS,
     BATCHES_OPEN,
     CALL_SECONDS,
     GATHER_SPARE_SECONDS,
@@ -38,6 +31,7 @@ from restante.core.limits import (
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
 from restante.flow.settle import answered, failed
@@ -50,32 +44,6 @@ from restante.store.queue import Settlement
 log = logging.getLogger("restante.batch")
 
 Render = Callable[[Answer, datetime], bytes]
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """When what happens, in seconds; `plan` makes it. `gather` None: no new batches, those on their way go on."""
-
-    gather: float | None
-    late: float  # from a batch's making to its deadline
-    spare: float = BATCH_SPARE_SECONDS
-    poll: tuple[float, ...] = BATCH_POLL_SECONDS
-    doubt: float = BATCH_DOUBT_SECONDS
-    making: float = BATCH_MAKING_SECONDS
-    look: float = BATCH_LOOK_SECONDS
-    full: int = BATCH_TASKS
-
-
-def plan(gather: float | None, late: float) -> Plan:
-    """The plan for batches that may take `late` seconds: with a short time for the whole, its parts are shorter too."""
-    return Plan(
-        gather=gather,
-        late=late,
-        spare=min(BATCH_SPARE_SECONDS, late / 2),
-        poll=tuple(min(seconds, late / 100) for seconds in BATCH_POLL_SECONDS),
-        doubt=min(BATCH_DOUBT_SECONDS, late / 10),
-        making=min(BATCH_MAKING_SECONDS, late / 2),
-        look=min(BATCH_LOOK_SECONDS, late / 100),
-    )
 
 
 class Batcher:
@@ -116,8 +84,8 @@ class Batcher:
                     await batches.forget(self._db, self._clock() - timedelta(days=BATCH_KEPT_DAYS))
                     forgot = today
                 await self.gather()
-                while await self.step():
-                    pass
+                while await self.step():  # what is due may be much and slow: what gathers is not kept waiting for it
+                    await self.gather()
             except DatabaseLost as error:
                 log.warning("batches wait for the database: %s", error)
                 await self._db.revive()
@@ -133,12 +101,15 @@ class Batcher:
             return 0
         made = 0
         lanes = await batches.gatherable(
-            self._db, [self._provider.name], self._plan.gather, self._plan.full, BATCHES_OPEN
-        )
+            self._db, [self._provider.name], self._plan.gather, self._plan.full, BATCHES_OPEN,
+            within=self._plan.late + self._plan.spare,
+        )  # fmt: skip
         for lane in lanes:
+            if not (project := self._pick()):  # they were withdrawn meanwhile
+                break
             token, name = self._lease.token, f"restante-{secrets.token_hex(12)}"
             batch = await batches.gather(
-                self._db, token, lane, self._pick(), name, self._plan.full,
+                self._db, token, lane, project, name, self._plan.full,
                 seconds=self._plan.late, spare=self._plan.spare,
             )  # fmt: skip
             if batch is not None:
@@ -147,6 +118,7 @@ class Batcher:
         return made
 
     def _pick(self) -> str:
+        """A project that may be called now; empty when there is none."""
         return random.choice(list(self._projects()) or [""])  # noqa: S311
 
     # --- one look at one batch -------------------------------------------------------------------------
@@ -187,7 +159,16 @@ class Batcher:
             await self._give_up(token, batch, "it could not be made")
             return
         if batch.project not in self._projects():
-            batch = replace(batch, project=self._pick(), file=None)
+            if not (project := self._pick()):
+                await self._put_off(token, batch, Failure(reason="no project may be called now", transient=True))
+                return
+            batch = replace(batch, project=project, file=None)
+        if await batches.paused(self._db, batch):
+            await self._put_off(token, batch, Failure(reason="its model is paused", transient=True))
+            return
+        if await batches.leave_barred(self._db, token, batch.id):
+            batch = replace(batch, file=None)  # it has their calls in it
+            self._on_ready()
         items = await self._items(batch)
         if not items:
             await self._give_up(token, batch, "nothing was left in it")
@@ -212,12 +193,19 @@ class Batcher:
         if isinstance(made, Sent):
             log.info("batch %s of %d tasks is %s", batch.name, len(items), made.name)
             running = replace(batch, state=Stage.RUNNING, remote=made.name, outcome=None)
-            await batches.write(self._db, token, running, look_in=self._pause(batch))
+            if not await batches.write(self._db, token, running, look_in=self._pause(batch)):
+                await self._disown(batch, made)
         elif self._provider.refused(made):
             await self._put_off(token, batch, made)
         else:
             log.warning("batch %s: whether it was made is not known: %s", batch.name, made.reason)
             await batches.write(self._db, token, replace(batch, outcome=made.reason), look_in=self._pause(batch))
+
+    async def _disown(self, batch: Batch, made: Sent) -> None:
+        """Ours was made when the batch had become another's: it stays only if that one found it and keeps it."""
+        if await batches.remote(self._db, batch.id) != made.name:
+            log.error("batch %s is another's by now; %s is cancelled", batch.name, made.name)
+            await self._provider.cancel(batch.project, made.name)
 
     async def _items(self, batch: Batch) -> list[bytes]:
         """The batch's calls as they go to the provider; what is beyond BATCH_BYTES gathers for another batch."""
@@ -286,7 +274,7 @@ class Batcher:
             await self._give_up(token, batch, f"the provider does not know it: {sent.reason}")
             return
         if isinstance(sent, Sent) and sent.over:
-            unread = await self._read(batch, sent)
+            unread = await self._read(token, batch, sent)
             if unread is None:
                 await self._end(token, replace(batch, outcome=batch.outcome or sent.word))
                 return
@@ -296,8 +284,11 @@ class Batcher:
             return
         if batch.left <= 0 and batch.outcome != "late":
             log.warning("batch %s is late: it is cancelled, what it did until now is read", batch.name)
-            await self._provider.cancel(batch.project, batch.remote)
-            batch = replace(batch, outcome="late", looks=0)
+            over = isinstance(sent, Sent) and sent.over
+            failure = None if over else await self._provider.cancel(batch.project, batch.remote)
+            if failure is not None:  # asked again at the next look: what runs on is paid for twice
+                log.warning("batch %s could not be cancelled: %s", batch.name, failure.reason)
+            batch = replace(batch, outcome="late" if failure is None else batch.outcome, looks=0)
         await batches.write(self._db, token, batch, look_in=self._pause(batch))
 
     # --- how it ends -----------------------------------------------------------------------------------
@@ -307,33 +298,33 @@ class Batcher:
         await self._end(token, replace(batch, outcome=why))
 
     async def _end(self, token: int, batch: Batch) -> None:
-        """What has no answer is called directly; then the provider may forget the batch."""
-        left = await batches.leave(self._db, batch.id)
+        """What has no answer is called directly; then the provider may forget the batch, unless it is another's now."""
+        left = await batches.leave(self._db, token, batch.id)
         if left:
             log.warning("batch %s (%s): %d tasks are called directly", batch.name, batch.outcome, left)
             self._on_ready()
-        await batches.write(self._db, token, replace(batch, state=Stage.OVER), look_in=0.0)
-        if batch.remote is not None or batch.file is not None:
+        ours = await batches.write(self._db, token, replace(batch, state=Stage.OVER), look_in=0.0)
+        if ours and (batch.remote is not None or batch.file is not None):
             await self._provider.delete(batch.project, batch.remote or "", batch.file or "")
 
-    async def _read(self, batch: Batch, sent: Sent) -> Failure | None:
+    async def _read(self, token: int, batch: Batch, sent: Sent) -> Failure | None:
         """Settle what the batch answered; a Failure when the rest cannot be read now."""
         chunk: dict[str, bytes | Failure] = {}
         if not sent.output:
             return None
         async for one in self._provider.results(batch.project, sent.output):
             if isinstance(one, Failure):
-                await self._settle(batch, chunk)
+                await self._settle(token, batch, chunk)
                 return one if one.transient else None
             if one[0]:
                 chunk[one[0]] = one[1]
             if len(chunk) >= BATCH_PAGE:
-                await self._settle(batch, chunk)
+                await self._settle(token, batch, chunk)
                 chunk = {}
-        await self._settle(batch, chunk)
+        await self._settle(token, batch, chunk)
         return None
 
-    async def _settle(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> None:
+    async def _settle(self, token: int, batch: Batch, chunk: dict[str, bytes | Failure]) -> None:
         """Settle these tasks, as far as they are in the batch still, by posting days as their statement is."""
         mine = await self._still_in(batch, chunk)
         said = await asyncio.gather(*(self._said(batch, one, chunk[one.id]) for one in mine))
@@ -348,7 +339,7 @@ class Batcher:
             await self._db.settled(lambda: self._commit(batch, day, group))  # noqa: B023
             if any(settlement.owed for settlement, _ in group):
                 self._on_owed()
-        if back and await batches.leave(self._db, batch.id, back):
+        if back and await batches.leave(self._db, token, batch.id, back):
             self._on_ready()
 
     async def _still_in(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> list[Member]:
@@ -357,23 +348,23 @@ class Batcher:
 
     async def _said(self, batch: Batch, one: Member, result: bytes | Failure) -> tuple[Settlement, Nano] | None:
         """What a task's result means for it; None: a direct call may do better."""
-        outcome: Answer | Failure = Failure(reason="internal error", transient=True)
-        saved = Nano(0)
         try:
+            outcome: Answer | Failure
             if isinstance(result, Failure):
-                outcome = result
+                outcome, saved = result, Nano(0)
             else:
                 outcome, saved = await self._provider.answer(self._call(batch, one), result)
+            if not isinstance(outcome, Failure):
+                rendered = self._render(outcome, self._clock())
+                settlement = answered(0, one.id, one.day, STANDARD_FEE, outcome, rendered)
+            elif outcome.transient:
+                return None
+            else:
+                settlement = failed(0, one.id, one.day, ProviderFailed(outcome.reason))
+            return with_webhooks(settlement, one.request, self._envelope), saved
         except Exception:  # it must not keep the others of its batch from their answers
             log.exception("batch %s: what it says of task %s broke us", batch.name, one.id)
-        if isinstance(outcome, Failure):
-            if outcome.transient:
-                return None
-            settlement = failed(0, one.id, one.day, ProviderFailed(outcome.reason))
-        else:
-            rendered = self._render(outcome, self._clock())
-            settlement = answered(0, one.id, one.day, STANDARD_FEE, outcome, rendered)
-        return with_webhooks(settlement, one.request, self._envelope), saved
+            return None
 
     async def _commit(self, batch: Batch, day: date, group: Sequence[tuple[Settlement, Nano]]) -> None:
         """Leased and settled in one transaction: whoever else wants these rows gets them before or never."""

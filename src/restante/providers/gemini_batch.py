@@ -105,7 +105,6 @@ class _Uploaded(_Camel, frozen=True):
 
 #: States in which nothing more will come. Google says BATCH_STATE_..., its SDK JOB_STATE_...; only the end counts.
 _OVER: Final = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
-_INVALID: Final = {3: "invalid argument", 400: "invalid argument", 5: "model not found", 404: "model not found"}
 
 
 class GeminiBatches:
@@ -208,8 +207,9 @@ class GeminiBatches:
     async def answer(self, call: Call, body: bytes) -> tuple[Answer | Failure, Nano]:
         return await self._provider.batch_answer(msgspec.structs.replace(call, seconds=BATCH_DIRECT_URL_SECONDS), body)
 
-    async def cancel(self, project: str, remote: str) -> None:
-        await self._ask(project, "POST", f"{self._base}/{_path(remote)}:cancel", b"{}")
+    async def cancel(self, project: str, remote: str) -> Failure | None:
+        said = await self._ask(project, "POST", f"{self._base}/{_path(remote)}:cancel", b"{}")
+        return said if isinstance(said, Failure) else None
 
     async def delete(self, project: str, remote: str, file: str) -> None:
         for name in filter(None, (remote, file)):
@@ -271,12 +271,12 @@ def _known(one: _Operation) -> Sent:
 
 
 def _result(one: _Result) -> bytes | Failure:
-    """The reply to a call, or why there is none. Only what no second call would mend is final."""
+    """The reply to a call, or that there is none. No item's error is final, not even an invalid argument: Google may
+    not take in a batch what it takes directly, and the direct call says properly what is wrong."""
     if bytes(one.response):
         return bytes(one.response)
     error = one.error or one.status or _Error()
-    final = _INVALID.get(error.code)
-    return Failure(reason=final or "no answer in the batch", transient=final is None)
+    return Failure(reason=f"no answer in the batch (code {error.code})", transient=True)
 
 
 def _path(name: str) -> str:

@@ -123,8 +123,8 @@ class Batching(Protocol):
         """What a result says, and what a direct call would have cost more."""
         ...
 
-    async def cancel(self, project: str, remote: str) -> None:
-        """Stop the batch, as far as it goes. What it brought until then is kept."""
+    async def cancel(self, project: str, remote: str) -> Failure | None:
+        """Stop the batch, as far as it goes; a Failure when it may run on. What it brought until then is kept."""
         ...
 
     async def delete(self, project: str, remote: str, file: str) -> None:

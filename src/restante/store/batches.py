@@ -71,9 +71,13 @@ class Known(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
-async def gatherable(db: Session, providers: Sequence[str], seconds: float, full: int, most_open: int) -> list[Lane]:
-    """Lanes in which tasks have gathered for so long, or so many, that a batch is due; none while so many are open."""
-    return [Lane(*row.values()) for row in await db.rows("gatherable", list(providers), seconds, full, most_open)]
+async def gatherable(
+    db: Session, providers: Sequence[str], seconds: float, full: int, most_open: int, *, within: float
+) -> list[Lane]:
+    """Lanes in which tasks have gathered for so long, or so many, that a batch is due; none while so many are open.
+    Only tasks count that `gather` takes into a batch which is over `within` so many seconds."""
+    rows = await db.rows("gatherable", list(providers), seconds, full, most_open, within)
+    return [Lane(*row.values()) for row in rows]
 
 
 async def gather(
@@ -111,10 +115,27 @@ async def members(
     return [Member(str(row["id"]), row["day"], unpack(row["request"])) for row in rows if row["request"] is not None]
 
 
-async def leave(db: Session, batch_id: int, ids: Sequence[str] | None = None) -> int:
-    """These tasks, or all, leave the batch and are ready for direct calls; returns how many."""
-    count: int = await db.value("leave_batch", batch_id, None if ids is None else list(ids))
+async def leave(db: Session, token: int, batch_id: int, ids: Sequence[str] | None = None) -> int:
+    """These tasks, or all, leave the batch and are ready for direct calls; returns how many. None leave another's."""
+    count: int = await db.value("leave_batch", batch_id, None if ids is None else list(ids), token)
     return count
+
+
+async def leave_barred(db: Session, token: int, batch_id: int) -> int:
+    """Tasks of accounts that owe too much or are paused leave the batch as in `leave`; returns how many."""
+    count: int = await db.value("leave_barred", batch_id, token)
+    return count
+
+
+async def paused(db: Session, batch: Batch) -> bool:
+    """Whether the batch's model is paused."""
+    return await db.value("batch_paused", batch.provider, batch.model) is not None
+
+
+async def remote(db: Session, batch_id: int) -> str | None:
+    """The provider's name of the batch as it is known now."""
+    name: str | None = await db.value("batch_remote", batch_id)
+    return name
 
 
 async def gather_again(db: Session, batch_id: int, after: str, seconds: float) -> None:
