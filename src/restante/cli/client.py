@@ -61,19 +61,10 @@ class Client:
         return await self._body("GET", f"{PREFIX}/tasks/{quote(task_id, safe='')}/{what}")
 
     async def _body(self, method: str, path: str) -> bytes:
-        try:
-            async with self._session.request(method, f"{self._url}{path}") as response:
-                body = await response.read()
-                if response.status == HTTPStatus.OK:
-                    return body
-                answer = msgspec.json.decode(body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise OperatorError(
-                f"{self._url} cannot be reached: {error or type(error).__name__}.",
-                "Is `restante up` running? Another address: --url (RESTANTE_URL).",
-            ) from None
-        except msgspec.DecodeError:
-            raise OperatorError(f"{self._url} does not answer as restante does.") from None
+        status, body = await self._exchange(method, path)
+        if status == HTTPStatus.OK:
+            return body
+        answer = self._read(body)
         raise OperatorError(str(answer.get("error") or answer.get("status_message")))
 
     async def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
@@ -89,15 +80,22 @@ class Client:
         return tasks
 
     async def _send(self, method: str, path: str, body: object) -> dict[str, Any]:
-        data = None if body is None else msgspec.json.encode(body)
+        _, answer = await self._exchange(method, path, None if body is None else msgspec.json.encode(body))
+        return self._read(answer)
+
+    async def _exchange(self, method: str, path: str, data: bytes | None = None) -> tuple[int, bytes]:
         try:
             async with self._session.request(method, f"{self._url}{path}", data=data) as response:
-                answer: dict[str, Any] = msgspec.json.decode(await response.read())
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OperatorError(
                 f"{self._url} cannot be reached: {error or type(error).__name__}.",
                 "Is `restante up` running? Another address: --url (RESTANTE_URL).",
             ) from None
+
+    def _read(self, body: bytes) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = msgspec.json.decode(body)
         except msgspec.DecodeError:
             raise OperatorError(f"{self._url} does not answer as restante does.") from None
         return answer

@@ -28,10 +28,9 @@ from restante.core.limits import (
     DELIVERY_RETRY_SECONDS,
     HANGING_AFTER,
     POLL_SECONDS,
-    SETTLE_RETRY_SECONDS,
 )
 from restante.flow.collect import Fetched
-from restante.flow.group import Group
+from restante.flow.group import Groups, stored
 from restante.flow.lease import Lease
 from restante.store import deliveries
 from restante.store.database import Database, DatabaseLost
@@ -155,7 +154,7 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._after = _NOWHERE
         self._running: dict[asyncio.Task[None], tuple[int, Leased]] = {}
-        self._groups: dict[int, Group[Attempt, bool]] = {}  # by token
+        self._groups: Groups[int, Attempt, bool] = Groups(self._record)  # by token
 
     @property
     def in_flight(self) -> int:
@@ -260,7 +259,7 @@ class Deliverer:
             delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause,
             delivery.attempts,
         )  # fmt: skip
-        if not await self._group(token).submit(attempt):
+        if not await self._groups.submit(token, attempt):
             log.warning("%s: its attempt was not recorded, its lease had ended", webhook_id(delivery))
 
     async def _attempt(self, delivery: Leased, live: Sequence[bytes], made_at: datetime) -> Outcome:
@@ -278,26 +277,16 @@ class Deliverer:
         finally:
             self._breaker.ended(delivery.host, hung=hung)
 
-    def _group(self, token: int) -> Group[Attempt, bool]:
-        for key, group in list(self._groups.items()):
-            if group.empty:
-                del self._groups[key]
-        return self._groups.setdefault(token, Group(lambda members: self._record(token, members)))
-
     async def _record(self, token: int, members: Sequence[Attempt]) -> Sequence[bool]:
-        tries = 0
-        while True:
-            try:
-                now = self._clock()
-                recorded = await self._db.settled(
-                    lambda: deliveries.record(self._db, token, now, members),  # noqa: B023
-                    now.date(),
-                )
-                # Repeated after a lost reply: what is not leased any more was recorded then.
-                return [bool(tries) or one.delivery_id in recorded for one in members]
-            except DatabaseLost as error:
-                wait = SETTLE_RETRY_SECONDS[min(tries, len(SETTLE_RETRY_SECONDS) - 1)]
-                tries += 1
-                log.warning("%d attempts wait for the database (%s)", len(members), error)
-                await self._db.revive()
-                await asyncio.sleep(wait)
+        async def write(again: bool) -> Sequence[bool]:
+            now = self._clock()
+            recorded = await self._db.settled(
+                lambda: deliveries.record(self._db, token, now, members),
+                now.date(),
+            )
+            # Repeated after a lost reply: what is not leased any more was recorded then.
+            return [again or one.delivery_id in recorded for one in members]
+
+        return await stored(
+            self._db, write, lambda error: log.warning("%d attempts wait for the database (%s)", len(members), error)
+        )

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from restante.core.limits import GROUP_MAX
-from restante.store.database import DatabaseLost
+from restante.core.limits import GROUP_MAX, SETTLE_RETRY_SECONDS
+from restante.store.database import Database, DatabaseLost
 
+K = TypeVar("K")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -68,3 +69,39 @@ class Group(Generic[T, R]):
         for (_, answer), value in zip(members, answers, strict=True):
             if not answer.done():
                 answer.set_result(value)
+
+
+class Groups(Generic[K, T, R]):
+    """Groups by key, made when first needed and forgotten when they are empty: keys such as leases come and go."""
+
+    def __init__(self, commit: Callable[[K, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._commit = commit
+        self._groups: dict[K, Group[T, R]] = {}
+
+    async def submit(self, key: K, member: T) -> R:
+        """The commit's answer to this member of the key's group, or its exception."""
+        for other, group in list(self._groups.items()):
+            if group.empty:
+                del self._groups[other]
+        group = self._groups.setdefault(key, Group(lambda members: self._commit(key, members)))
+        return await group.submit(member)
+
+    async def idle(self) -> None:
+        """Wait until everything submitted so far is committed."""
+        for group in list(self._groups.values()):
+            await group.idle()
+
+
+async def stored(db: Database, write: Callable[[bool], Awaitable[R]], waiting: Callable[[Exception], None]) -> R:
+    """What `write` returns, tried until the database is there. It is told whether it is tried again: then the lost one
+    may have been committed. `waiting` hears of each loss."""
+    tries = 0
+    while True:
+        try:
+            return await write(tries > 0)
+        except DatabaseLost as error:
+            pause = SETTLE_RETRY_SECONDS[min(tries, len(SETTLE_RETRY_SECONDS) - 1)]
+            tries += 1
+            waiting(error)
+            await db.revive()
+            await asyncio.sleep(pause)

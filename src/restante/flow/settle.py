@@ -13,13 +13,12 @@ from datetime import date, datetime
 
 from restante.core.answer import Answer
 from restante.core.errors import OK_CODE, Refusal
-from restante.core.limits import SETTLE_RETRY_SECONDS
 from restante.core.money import Nano
 from restante.core.pricing import charge
 from restante.core.task import State
-from restante.flow.group import Group
+from restante.flow.group import Groups, stored
 from restante.store import queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
 from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.settle")
@@ -52,45 +51,36 @@ class Settler:
     def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
         self._db = db
         self._clock = clock
-        self._groups: dict[tuple[int, date], Group[Settlement, bool]] = {}
+        # A group is of one token and one posting day, as its statement is. There are few: days turn, leases seldom end.
+        self._groups: Groups[tuple[int, date], Settlement, bool] = Groups(self._commit)
 
     async def settle(self, settlement: Settlement) -> bool:
         """True once committed; False when the token no longer holds the task, and nothing changed.
 
         Waits for a database that is away: the answer is kept here until it is stored or the process ends.
         """
-        # A group is of one token and one posting day, as its statement is. There are few: days turn, leases seldom end.
-        for key, group in list(self._groups.items()):
-            if group.empty:
-                del self._groups[key]
-        return await self._groups.setdefault((settlement.token, settlement.day), Group(self._commit)).submit(settlement)
+        return await self._groups.submit((settlement.token, settlement.day), settlement)
 
     async def idle(self, seconds: float) -> None:
         """Wait until everything submitted is committed, or until the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                for group in list(self._groups.values()):
-                    await group.idle()
+                await self._groups.idle()
 
-    async def _commit(self, members: Sequence[Settlement]) -> Sequence[bool]:
-        token, day = members[0].token, members[0].day
-        tries = 0
-        while True:
-            try:
-                settled = await self._db.settled(
-                    lambda: queue.settle(self._db, token, day, self._clock(), members), day
-                )
-                if tries:
-                    settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
-                return [one.id in settled for one in members]
-            except DatabaseLost as error:
-                # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing
-                # is settled twice.
-                wait = SETTLE_RETRY_SECONDS[min(tries, len(SETTLE_RETRY_SECONDS) - 1)]
-                tries += 1
-                log.warning("%d answers wait for the database (%s)", len(members), error)
-                await self._db.revive()
-                await asyncio.sleep(wait)
+    async def _commit(self, key: tuple[int, date], members: Sequence[Settlement]) -> Sequence[bool]:
+        token, day = key
+
+        async def write(again: bool) -> Sequence[bool]:
+            settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members), day)
+            if again:
+                settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
+            return [one.id in settled for one in members]
+
+        # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing is settled
+        # twice.
+        return await stored(
+            self._db, write, lambda error: log.warning("%d answers wait for the database (%s)", len(members), error)
+        )
 
     async def _settled_before(self, day: date, members: Sequence[Settlement]) -> set[str]:
         """Which of these ended as we said: their commit went through although its reply was lost."""

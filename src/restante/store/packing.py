@@ -21,3 +21,8 @@ def pack(json: bytes) -> bytes:
 def unpack(stored: bytes) -> bytes:
     """The JSON text that `pack` was given."""
     return zlib.decompress(stored) if stored[0] == _ZLIB_FIRST_BYTE else stored
+
+
+def unpack_any(stored: bytes | None) -> bytes | None:
+    """The same of a column that may be null."""
+    return None if stored is None else unpack(stored)

@@ -11,7 +11,7 @@ from restante.core.limits import PROMOTE_BATCH
 from restante.core.task import Function, State
 from restante.store.database import Session
 from restante.store.deliveries import Owed
-from restante.store.packing import pack, unpack
+from restante.store.packing import pack, unpack_any
 from restante.store.tasks import GEMINI
 
 CHANNEL = "restante_queue"  # notified after tasks became ready
@@ -135,7 +135,7 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
             account_id=row["account_id"],
             lost=row["lost"],
             tries=row["tries"],
-            request=_unpacked(row["request"]),
+            request=unpack_any(row["request"]),
             wasted=row["wasted"],
         )
         for row in await db.rows("claim", token, lane, most)
@@ -261,11 +261,7 @@ async def take(
     """Lease queued tasks in order to end them: those that meet every condition given, of none of `no_accounts`, that
     come after `beyond` in the order of posting; the first ones of them, in no order."""
     rows = await db.rows("take", token, most, accounts, ids, tag, posted_before, no_accounts, *beyond)
-    return [Taken(str(row["id"]), row["day"], row["posted_at"], _unpacked(row["request"])) for row in rows]
-
-
-def _unpacked(stored: bytes | None) -> bytes | None:
-    return None if stored is None else unpack(stored)
+    return [Taken(str(row["id"]), row["day"], row["posted_at"], unpack_any(row["request"])) for row in rows]
 
 
 async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:

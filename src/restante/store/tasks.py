@@ -10,7 +10,7 @@ import msgspec
 from restante.core.limits import READY_EXPIRED_BATCH
 from restante.core.task import Function
 from restante.store.database import Session
-from restante.store.packing import pack, unpack
+from restante.store.packing import pack, unpack_any
 
 GEMINI = 1  # platform numbers, kept in rows
 
@@ -148,8 +148,8 @@ async def collect(db: Session, day: date, wanted: Sequence[tuple[int, str]]) -> 
             code=row["code"],
             message=row["message"],
             withheld=row["withheld"],
-            request=None if row["request"] is None else unpack(row["request"]),
-            result=None if row["body"] is None else unpack(row["body"]),
+            request=unpack_any(row["request"]),
+            result=unpack_any(row["body"]),
         )
         for row in rows
     }
@@ -161,7 +161,7 @@ async def find_unanswered(db: Session, day: date, account_id: int, task_id: str)
     if row is None:
         return None
     state = row["queue_state"]
-    request = None if row["request"] is None else unpack(row["request"])
+    request = unpack_any(row["request"])
     return Unanswered(row["function"], queued=state is not None, running=state == 2, request=request)
 
 
@@ -172,10 +172,10 @@ async def resendable(db: Session, day: date, account_id: int, ids: Sequence[str]
             str(row["id"]),
             row["queued"],
             row["queue_state"] == 2,
-            _unpacked(row["request"]),
+            unpack_any(row["request"]),
             row["code"],
             row["message"],
-            _unpacked(row["body"]),
+            unpack_any(row["body"]),
         )
         for row in await db.rows("resendable", day, account_id, ids)
     ]
@@ -202,14 +202,10 @@ async def recorded(
             row["posted_at"],
             row["settled_at"],
             row["running"] is True,
-            _unpacked(row["request"]),
+            unpack_any(row["request"]),
         )
         for row in await db.rows("list_tasks", account_id, since, until, backwards, skip, most, requests)
     ]
-
-
-def _unpacked(stored: bytes | None) -> bytes | None:
-    return None if stored is None else unpack(stored)
 
 
 async def raw(db: Session, day: date, account_id: int, task_id: str) -> Raw | None:
@@ -217,4 +213,4 @@ async def raw(db: Session, day: date, account_id: int, task_id: str) -> Raw | No
     row = await db.row("read_raw", day, task_id, account_id)
     if row is None:
         return None
-    return Raw(None if row["body"] is None else unpack(row["body"]), row["price_date"])
+    return Raw(unpack_any(row["body"]), row["price_date"])

@@ -90,6 +90,9 @@ _KEY_PARAMETER = {
 }
 
 
+_FAMILY_OPERATION = partial(Operation, group="LLM Responses")
+
+
 class Api:
     """The endpoints over their flows; `operations()` is what is served."""
 
@@ -116,11 +119,19 @@ class Api:
         self._provider_fault = provider_fault
 
     def operations(self) -> list[Operation]:
-        """The family's five paths."""
+        """The family's five paths, in the documentation's order."""
+        task_post, live = self._posting()
+        tasks_ready, task_get, models = self._fetching()
+        return [task_post, tasks_ready, task_get, live, models]
+
+    def _posting(self) -> list[Operation]:
         form = self._judge.form
-        family = partial(Operation, group="LLM Responses")
         posts = partial(
-            family, method="POST", request=form.task, requires=REQUIRED, ignores_unknown=self._judge.ignore_unknown
+            _FAMILY_OPERATION,
+            method="POST",
+            request=form.task,
+            requires=REQUIRED,
+            ignores_unknown=self._judge.ignore_unknown,
         )
         return [
             posts(
@@ -139,33 +150,6 @@ class Api:
                 refusals=(TooManyTasks, *_MONEY_REFUSALS, *_POST_REFUSALS, ProviderFailed),
                 sent=examples.TASK,
                 cost=STANDARD_HOLD,
-            ),
-            family(
-                name="tasks_ready",
-                method="GET",
-                path=f"{FAMILY}/tasks_ready",
-                summary="List finished tasks",
-                description=f"Up to {READY_LISTED:,} finished tasks that nobody collected yet, oldest first, each for "
-                "three days by default. A task whose postback was delivered is not among them.",
-                endpoint=self.tasks_ready,
-                rate="tasks_ready",
-                result=wire.ReadyResult,
-                rows=[examples.READY],
-            ),
-            family(
-                name="task_get",
-                method="GET",
-                path=f"{FAMILY}/task_get/{{task_id}}",
-                summary="Collect an answer",
-                description="One task's answer, as often as you like for 30 days by default. Collecting takes the task "
-                "off `tasks_ready`.",
-                endpoint=self.task_get,
-                rate="task_get",
-                parameters=[_ID_PARAMETER],
-                result=wire.AnswerResult,
-                refusals=_GET_REFUSALS,
-                sent=examples.TASK,
-                rows=[examples.ANSWER],
             ),
             posts(
                 name="live",
@@ -191,9 +175,38 @@ class Api:
                 rows=[examples.LIVE_ANSWER],
                 cost=LIVE_FEE + round(examples.LIVE_ANSWER.money_spent * NANO_PER_USD),
             ),
-            family(
+        ]
+
+    def _fetching(self) -> list[Operation]:
+        gets = partial(_FAMILY_OPERATION, method="GET")
+        return [
+            gets(
+                name="tasks_ready",
+                path=f"{FAMILY}/tasks_ready",
+                summary="List finished tasks",
+                description=f"Up to {READY_LISTED:,} finished tasks that nobody collected yet, oldest first, each for "
+                "three days by default. A task whose postback was delivered is not among them.",
+                endpoint=self.tasks_ready,
+                rate="tasks_ready",
+                result=wire.ReadyResult,
+                rows=[examples.READY],
+            ),
+            gets(
+                name="task_get",
+                path=f"{FAMILY}/task_get/{{task_id}}",
+                summary="Collect an answer",
+                description="One task's answer, as often as you like for 30 days by default. Collecting takes the task "
+                "off `tasks_ready`.",
+                endpoint=self.task_get,
+                rate="task_get",
+                parameters=[_ID_PARAMETER],
+                result=wire.AnswerResult,
+                refusals=_GET_REFUSALS,
+                sent=examples.TASK,
+                rows=[examples.ANSWER],
+            ),
+            gets(
                 name="models",
-                method="GET",
                 path=f"{FAMILY}/models",
                 summary="List the models",
                 description="The names that `model_name` may have, newest first.",

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from restante.core.allowance import Endpoint
 from restante.core.errors import InternalError
 from restante.core.limits import GZIP_FROM_BYTES
-from restante.core.task import parse_id
 from restante.flow.collect import Collector
 from restante.store.database import DatabaseLost
 from restante.web import wire
@@ -27,6 +26,7 @@ log = logging.getLogger("restante.api")
 _ENDPOINT: Final[Endpoint] = "task_get"
 _PREFIX: Final = "/" + "/".join((*wire.FAMILY_PATH, _ENDPOINT, ""))
 _PATH_CHARS: Final = len(_PREFIX) + 36
+_FORKS: Final = frozenset("/.")  # a path that goes on, or another format
 _JSON: Final = (b"content-type", b"application/json")
 _PATH_PARTS: Final = (*wire.FAMILY_PATH, _ENDPOINT)
 
@@ -43,7 +43,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             path: str = scope["path"]
-            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and parse_id(path[len(_PREFIX) :]):
+            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and _FORKS.isdisjoint(path[len(_PREFIX) :]):
                 answer = await self._task_get(scope, path[len(_PREFIX) :])
                 if answer is not None:
                     status, headers, body = answer

@@ -17,7 +17,6 @@ from starlette.routing import Route
 from restante.core.allowance import Endpoint
 from restante.core.errors import OK_CODE, OK_MESSAGE, Refusal
 from restante.web.rate_limit import RateLimits
-from restante.web.respond import endpoint_route
 from restante.web.wire import LLM_RESPONSES
 
 
@@ -59,9 +58,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     cost: int = 0
 
     def route(self, rates: RateLimits) -> Route:
-        """What Starlette serves: the endpoint, its rate before it."""
-        if self.rate is None:
-            route = Route(self.path, self.endpoint)
-            route.methods = {self.method}  # GET is not HEAD, here as elsewhere
-            return route
-        return endpoint_route(rates, self.method, self.path, self.rate, self.endpoint)
+        """What Starlette serves: this one method, its rate before it."""
+        route = Route(self.path, self.endpoint)
+        route.methods = {self.method}  # not HEAD either, which would take an answer off tasks_ready unread
+        if self.rate is not None:
+            route.app = rates.before(self.rate, route.app)
+        return route

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -14,9 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from restante.core.allowance import Allowance, Endpoint
 from restante.core.errors import RateExceeded
 from restante.core.limits import BODY_DRAIN_BYTES
-from restante.core.task import Function, mint_id
+from restante.core.task import Function
 from restante.flow.rates import Rates, Verdict
 from restante.web import wire
+from restante.web.respond import mint
 
 # task_get and webhook_resend have no function number of their own; the id of a refusal needs one all the same.
 _FUNCTIONS: Final[dict[Endpoint, Function]] = {
@@ -76,7 +76,7 @@ class RateLimits:
     def _refusal(self, scope: Scope, endpoint: Endpoint, limit: int, started: float) -> Response:
         """§12.6: HTTP 200, the code and message in the envelope and in its single task."""
         refusal = RateExceeded(f"{limit} >= {limit}")
-        task_id = mint_id(self._clock(), scope["account_id"], _FUNCTIONS[endpoint], secrets.randbits(48))
+        task_id = mint(self._clock(), scope["account_id"], _FUNCTIONS[endpoint])
         path = scope["path"].strip("/").split("/")
         entry = wire.entry(task_id, path, refusal=refusal, origin=wire.origin_of(endpoint))
         elapsed = time.perf_counter() - started

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from restante.core.allowance import Allowance, Endpoint
+from restante.core.allowance import Allowance
 from restante.core.task import Function, mint_id
 from restante.web import wire
-from restante.web.rate_limit import RateLimits
 
 
 def account_of(request: Request) -> int:
@@ -54,14 +52,3 @@ def answer(entries: Sequence[wire.TaskEntry], started: float, *, cost: int = 0) 
 def json_text(body: bytes, status: int = 200) -> Response:
     """A JSON text as it is."""
     return Response(body, status, media_type="application/json")
-
-
-def endpoint_route(
-    rates: RateLimits, method: str, path: str, name: Endpoint, endpoint: Callable[[Request], Awaitable[Response]]
-) -> Route:
-    """A path that knows this one method (not HEAD either, which would take an answer off tasks_ready unread), with its
-    rate before it."""
-    route = Route(path, endpoint)
-    route.methods = {method}
-    route.app = rates.before(name, route.app)
-    return route

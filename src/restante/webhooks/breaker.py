@@ -31,14 +31,12 @@ class Breaker:
     def room(self, name: str, most: int) -> int:
         """How many deliveries to a host may be in this worker's hands: `most`, but only probes while it hangs. What has
         to wait for them waits in the database, where it holds no slot."""
-        host = self._hosts.get(name)
-        hangs = host is not None and host.hung >= HANGING_AFTER
-        return min(most, HANGING_PROBES) if hangs and not self.gives_up(name) else most
+        return most if self._hanging(name) is None or self.gives_up(name) else min(most, HANGING_PROBES)
 
     def gives_up(self, name: str) -> bool:
         """Whether the host let its last attempts hang, the last one a moment ago: it need not be asked again."""
-        host = self._hosts.get(name)
-        return host is not None and host.hung >= HANGING_AFTER and self._clock() - host.last < HANGING_FRESH_SECONDS
+        host = self._hanging(name)
+        return host is not None and self._clock() - host.last < HANGING_FRESH_SECONDS
 
     def began(self, name: str) -> None:
         """An attempt is being made."""
@@ -58,3 +56,8 @@ class Breaker:
             host.hung, host.last = host.hung + 1, self._clock()
         elif hung is False:
             host.hung = 0
+
+    def _hanging(self, name: str) -> _Host | None:
+        """The host, if it let a row of attempts hang."""
+        host = self._hosts.get(name)
+        return host if host is not None and host.hung >= HANGING_AFTER else None
