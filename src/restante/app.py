@@ -32,7 +32,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
-from restante.web.fast_path import FastPath
+from restante.web.fast_path import FastPath, HttpProtocol
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -140,7 +140,7 @@ def _records(db: Database, settings: Settings) -> Records:
 def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         loop="none",
         proxy_headers=False,
         lifespan="off",
