@@ -196,7 +196,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         own = Own(db, utc_now, settings.body_bytes, catalogue)
         app = create_app(
             api.operations()
-            + Appendix(db, models.names, meter, utc_now).operations()
+            + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
             + own.operations()
             + RawReplies(db, utc_now).operations(),
@@ -204,7 +204,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names)).routes(),
+            Health(db, lambda: pacer.keys.faults(models.names), len(models.names)).routes(),
         )
         server = _Server(_http(FastPath(app, passwords, collector, meter.count), settings))
         task = asyncio.create_task(_serve(server, server_socket, lease))

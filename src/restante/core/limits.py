@@ -226,7 +226,8 @@ UNNAMED_PAUSE_SECONDS: Final = 1.0  # of a bucket that refuses its only call and
 PUT_BACK_MAX: Final = 5  # times that a task keeps its turn although a quota was used up; then it is parked
 PUT_BACK_REMEMBERED: Final = 10_000  # tasks of a process that this is counted for
 KEY_WAIT_SECONDS: Final = 60.0  # between looks whether a rejected key is good again (contract §12.26)
-KEY_PROBE_SECONDS: Final = 10.0  # for such a look, an unpaid list of one model
+KEY_PROBE_SECONDS: Final = 10.0  # for such a look: an unpaid list of one model, or a question with nothing in it
+KEY_SHUT_SECONDS: Final = 86_400.0  # after the last such look: then nobody has the key any more
 KEYS_MAX: Final = 100  # API keys of one provider
 API_KEYS_BYTES: Final = 65_536  # of the file that holds them
 

@@ -100,7 +100,7 @@ class Watched:
             raise
         if isinstance(outcome, Failure):
             self._count(failed=outcome.transient or outcome.waits)
-            if outcome.waits:
+            if outcome.waits and not outcome.doubts_key:  # of keys, flow/keys knows more
                 self._rejected_at = self._now()
         else:
             self._count(failed=False)
@@ -132,9 +132,12 @@ class Watched:
         return int(self._clock()) // STATUS_CALLS_BUCKET_SECONDS
 
 
-def judge(processes: Processes, ready_seconds: float | None, delivery_seconds: float | None) -> Health:
-    """What these figures mean. `ready_seconds`, `delivery_seconds`: how long the oldest of each waits, None: none."""
-    provider = _provider(processes)
+def judge(
+    processes: Processes, ready_seconds: float | None, delivery_seconds: float | None, *, shut: bool = False
+) -> Health:
+    """What these figures mean. `ready_seconds`, `delivery_seconds`: how long the oldest of each waits, None: none.
+    `shut`: the provider takes none of its keys (restante.flow.keys)."""
+    provider = Status.MAJOR_OUTAGE if shut else _provider(processes)
     posted = [provider]
     if not processes.serving:
         posted.append(Status.MAJOR_OUTAGE)
@@ -157,12 +160,17 @@ def _provider(processes: Processes) -> Status:
     return Status.OK
 
 
-async def look(db: Session, providers: Sequence[str]) -> Health:
-    """The installation's health now, for what is posted to its providers. Raises DatabaseLost."""
+async def look(
+    db: Session, providers: Sequence[str], faults: Callable[[Sequence[str]], Sequence[str]] = lambda names: ()
+) -> Health:
+    """The installation's health now, for what is posted to its providers; `faults` are those of their keys. Raises
+    DatabaseLost."""
     delivery = await health.oldest_delivery(db)
-    return together(
-        [judge(await health.processes(db, name), await health.oldest_ready(db, name), delivery) for name in providers]
-    )
+    each = []
+    for name in providers:
+        found, ready = await health.processes(db, name), await health.oldest_ready(db, name)
+        each.append(judge(found, ready, delivery, shut=bool(faults([name]))))
+    return together(each)
 
 
 def together(each: Sequence[Health]) -> Health:

@@ -33,7 +33,7 @@ from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
 from restante.core.money import Nano
 from restante.core.pacing import Quota
 from restante.core.task import Model
-from restante.providers.api_key import KEY_REJECTED, project_of, split_keys
+from restante.providers.api_key import KEY_REJECTED, REJECTED, WITHDRAWN, project_of, split_keys
 from restante.providers.gemini_answer import answer_of, billed_searches, cited_urls, with_direct_urls
 from restante.providers.gemini_faults import Fault, fault_of
 from restante.providers.gemini_models import text_models
@@ -57,9 +57,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("restante.gemini")
 
-
-#: The key of a project was taken out of its file since the call got its permit: the task goes back to another's.
-_WITHDRAWN: Final = Failure(reason="API key withdrawn", transient=True, strain="quota")
 
 # Google's messages may quote a key ("Consumer 'api_key:AIza...' has been suspended").
 _KEYS: Final = re.compile(r"AIza[0-9A-Za-z_-]{10,}|AQ\.[0-9A-Za-z_-]{10,}")
@@ -160,11 +157,11 @@ class GeminiProvider:
             keys = self._keys()
         except OperatorError as error:
             self._note_key("", refused=True, detail=error.problem)
-            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
+            return REJECTED
         self._note_key("", refused=False)
         self._refused &= keys.keys()  # a key that was taken away is forgotten
         if project:
-            return keys.get(project, _WITHDRAWN)
+            return keys.get(project, WITHDRAWN)
         return keys[min(keys, key=lambda one: one in self._refused)]
 
     async def models(self) -> tuple[Model, ...]:

@@ -59,7 +59,9 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
 
     def later(reason: str, strain: Literal["overloaded"] | None = None) -> Fault:
         waits = reason == KEY_REJECTED
-        failure = Failure(reason=reason, transient=True, retry_after=wait or None, waits=waits, strain=strain)
+        failure = Failure(
+            reason=reason, transient=True, retry_after=wait or None, waits=waits, doubts_key=waits, strain=strain
+        )
         return Fault(failure, detail)
 
     def never(reason: str) -> Fault:
