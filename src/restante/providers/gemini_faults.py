@@ -18,6 +18,7 @@ from restante.core.pacing import Quota
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.session import retry_after_seconds
 
+INVALID_ARGUMENT: Final = "invalid argument"
 RATE_LIMITED: Final = "rate_limit_exceeded"
 
 _PACIFIC: Final = ZoneInfo("America/Los_Angeles")
@@ -84,7 +85,7 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
         case 400 if key_refused:
             return later(KEY_REJECTED)
         case 400:
-            return never("invalid argument")
+            return never(INVALID_ARGUMENT)
         case 404:
             return never("model not found")
         case _ if 400 <= status < 500:

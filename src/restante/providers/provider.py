@@ -78,11 +78,13 @@ class Paced(Keyed, Protocol):
 
 class Sent(msgspec.Struct, frozen=True):
     """A batch as its provider knows it. `over`: nothing more will come of it; then `output` is what it brought, for
-    `Batching.results` to read, and empty when it brought nothing. `word` is the provider's own for where it stands."""
+    `Batching.results` to read, and empty when it brought nothing; `stopped`: before all of it was done (cancelled,
+    failed, expired). `word` is the provider's own for where it stands."""
 
     name: str
     word: str = ""
     over: bool = False
+    stopped: bool = False
     output: bytes = b""
 
 
