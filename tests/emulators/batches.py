@@ -87,6 +87,7 @@ class Batches:
         self.files: dict[str, bytes] = {}
         self.results_asked = 0
         self.owners: dict[str, str] = {}  # Google's projects by their keys; all others are of one
+        self.foreign: Callable[[], web.Response] = forbidden
         self.knows_fields = True
         self._uploads: dict[str, bytearray] = {}
         self._numbers = itertools.count(1)
@@ -156,8 +157,8 @@ class Batches:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
         if made is None:
-            return _unknown()
-        return _foreign() if made.owner != self._owner(request) else web.json_response(_operation(made))
+            return unknown()
+        return self.foreign() if made.owner != self._owner(request) else web.json_response(_operation(made))
 
     def _owner(self, request: web.Request) -> str:
         return self.owners.get(request.headers.get("x-goog-api-key", ""), "")
@@ -189,7 +190,7 @@ class Batches:
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
         if made is None:
-            return _unknown()
+            return unknown()
         if made.state == "RUNNING":
             self._finish(made, "CANCELLED")
         return web.json_response({})
@@ -197,9 +198,9 @@ class Batches:
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
         if made is None:
-            return _unknown()
+            return unknown()
         if made.owner != self._owner(request):
-            return _foreign()
+            return self.foreign()
         made.deleted = True
         return web.json_response({})
 
@@ -234,11 +235,21 @@ class Batches:
     async def _download(self, request: web.Request) -> web.StreamResponse:
         self.results_asked += 1
         body = self.files.get(f"files/{request.match_info['name']}")
-        return _unknown() if body is None else web.Response(body=body, content_type="application/jsonl")
+        return unknown() if body is None else web.Response(body=body, content_type="application/jsonl")
 
     async def _delete_file(self, request: web.Request) -> web.StreamResponse:
         found = self.files.pop(f"files/{request.match_info['name']}", None)
-        return _unknown() if found is None else web.json_response({})
+        return unknown() if found is None else web.json_response({})
+
+
+def forbidden() -> web.Response:
+    """What is said of another project's things, and of some that are none."""
+    return _error(403, "PERMISSION_DENIED", "You do not have permission to access it or it may not exist.")
+
+
+def unknown() -> web.Response:
+    """What is said of things that there are not."""
+    return _error(404, "NOT_FOUND", "Requested entity was not found.")
 
 
 def _operation(made: Made) -> Json:
@@ -271,14 +282,6 @@ def _operation(made: Made) -> Json:
     else:
         said["error"] = {"code": 13, "message": f"Batch {made.state.lower()}."}
     return said
-
-
-def _unknown() -> web.Response:
-    return _error(404, "NOT_FOUND", "Requested entity was not found.")
-
-
-def _foreign() -> web.Response:
-    return _error(403, "PERMISSION_DENIED", "You do not have permission to access it or it may not exist.")
 
 
 def _error(status: int, name: str, message: str) -> web.Response:

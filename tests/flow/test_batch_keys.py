@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
 
 import pytest
+from aiohttp import web
 
 from restante.core.answer import Failure
 from restante.providers.api_key import project_of
 from restante.providers.gemini_batch import GeminiBatches
 from restante.store.batches import Stage
+from tests.emulators.batches import forbidden, unknown
 from tests.emulators.gemini import Fault
 from tests.flow.batching import USAGE, Office, opened
 from tests.flow.conftest import Shop
@@ -41,10 +43,14 @@ async def test_a_project_whose_key_is_gone_makes_no_batch(office: Office) -> Non
     assert (one.state, one.project) == (Stage.OVER, "another")
 
 
-async def test_a_renewed_key_finds_the_batches_of_the_old_one(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("foreign", [forbidden, unknown])
+async def test_a_renewed_key_finds_the_batches_of_the_old_one(
+    office: Office, caplog: pytest.LogCaptureFixture, foreign: Callable[[], web.Response]
+) -> None:
     """The project is the key's digest here, and another to Google only if it is. Paid once."""
     office.keys("old")
     office.google.batches.owners = {"old": "ours", "new": "ours", "other": "theirs"}
+    office.google.batches.foreign = foreign
     ids = await office.shop.post(f"running {USAGE}", f"asked for {USAGE}")
     batcher = office.batcher(full=1)
     await batcher.gather()
