@@ -157,17 +157,17 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke, or if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
-        asked = build_models(settings)
-        models, watched = asked.watched()
+        models = build_models(settings)
+        counts = models.counts()
         stack.push_async_callback(models.close)
         catalogue = models.catalogue()
         await catalogue.begin()
         reopened = asyncio.Event()
-        pacer = Pacer(db, asked.providers, on_change=reopened.set)
+        pacer = Pacer(db, models.providers, on_change=reopened.set, counts=counts)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         stack.enter_context(background(_list_again(catalogue, reopened)))
-        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=watched)
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, counts=counts)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)

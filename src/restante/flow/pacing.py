@@ -31,6 +31,7 @@ from restante.core.limits import (
     UNNAMED_PAUSE_SECONDS,
 )
 from restante.core.pacing import Quota, Window
+from restante.flow.health import Counts
 from restante.flow.keys import Keys
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.provider import Keyed, Paced, Provider
@@ -84,7 +85,8 @@ class Pacer:
     `Keyed` while their key is good.
 
     `on_change` is called when there may be more permits than before, other than by a call's end. `concurrency`: calls
-    that this process has in flight at the most, if that is less than the provider's own bound."""
+    that this process has in flight at the most, if that is less than the provider's own bound. `counts` hear how the
+    calls of each provider ended."""
 
     def __init__(
         self,
@@ -94,7 +96,9 @@ class Pacer:
         on_change: Callable[[], None] = lambda: None,
         key_wait_seconds: float = KEY_WAIT_SECONDS,
         concurrency: int | None = None,
+        counts: Sequence[Counts] = (),
     ) -> None:
+        self._counts = {one.name: one for one in counts}
         self._db = db
         self._concurrency = concurrency
         self._providers: dict[str, Paced] = {one.name: one for one in providers if isinstance(one, Paced)}
@@ -232,6 +236,8 @@ class Pacer:
 
     async def heard(self, provider: str, model: str, permit: Permit, outcome: Answer | Failure) -> Answer | Failure:
         """What the provider said, after a closer look: a key is rejected only if an unpaid question finds so too."""
+        if provider in self._counts:
+            self._counts[provider].heard(outcome)
         one = self._buckets.get((provider, model), {}).get(permit.project)
         if one is not None:
             await self._felt(provider, model, one, permit, outcome)
