@@ -130,8 +130,18 @@ class TaskId(msgspec.Struct, frozen=True):
 
 def mint_id(now: datetime, account_id: int, function: Function, random48: int) -> str:
     """A new task id. `now` must be in UTC, `account_id` 1..65535, `random48` a 48-bit number."""
+    return f"{_stem(now, account_id, function)}{random48:012x}"
+
+
+def mint_ids(now: datetime, account_id: int, function: Function, random: bytes) -> list[str]:
+    """As many new ids as there are six bytes in `random`."""
+    stem, digits = _stem(now, account_id, function), random.hex()
+    return [stem + digits[at : at + 12] for at in range(0, len(digits), 12)]
+
+
+def _stem(now: datetime, account_id: int, function: Function) -> str:
     stamp = f"{now.month:02d}{now.day:02d}{now.hour:02d}{now.minute:02d}"  # strftime takes twice as long
-    return f"{stamp}-{account_id:04x}-{function:04d}-0000-{random48:012x}"
+    return f"{stamp}-{account_id:04x}-{function:04d}-0000-"
 
 
 def parse_id(text: str) -> TaskId | None:

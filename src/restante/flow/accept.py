@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -13,7 +13,7 @@ import msgspec
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import CapReached, InsufficientFunds, Refusal
 from restante.core.pricing import STANDARD_HOLD
-from restante.core.task import Function, Model, fingerprint, mint_id, read_prompt
+from restante.core.task import Function, Model, fingerprint, mint_ids, read_prompt
 from restante.flow import duplicates
 from restante.flow.duplicates import Wanted
 from restante.store import queue, spending, tasks
@@ -96,7 +96,7 @@ class Acceptor:
         lanes = [await self._lane(one.model) for one in judged]
         for last in (False, True):
             now = self._clock()
-            ids = [mint_id(now, account_id, Function.TASK_POST, secrets.randbits(48)) for _ in judged]
+            ids = mint_ids(now, account_id, Function.TASK_POST, os.urandom(6 * len(judged)))
             orders = [
                 Order(task_id, lane, STANDARD_HOLD, one.tag, one.request, self._gather.get(one.model.provider))
                 for task_id, lane, one in zip(ids, lanes, judged, strict=True)

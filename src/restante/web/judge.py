@@ -52,6 +52,11 @@ RELAXED: Final = Format(
 )
 
 _FIELDS: Final = tuple(DOCUMENTED.field)
+_RULED: Final = tuple(  # those that may be wrong although of their type: see _acceptable
+    name
+    for name in _FIELDS
+    if name in {"user_prompt", "model_name", "max_output_tokens", "web_search"} or name in WEBHOOKS
+)
 _SISTER_FIELDS: Final = frozenset({"force_web_search", "web_search_country_iso_code", "web_search_city"})  # §8
 _OUR_KEYS: Final = frozenset({"api", "function", "se"})  # of the echo, put there by us
 _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -141,7 +146,7 @@ class Judge:
 
     def _verdict(self, request: bytes, task: PostedTask, faulty: frozenset[str], *, live: bool) -> Verdict:
         model = None if task.model_name is None else self._find_model(task.model_name)
-        for name in _FIELDS:
+        for name in _FIELDS if faulty else _RULED:
             if name in faulty or not _acceptable(name, task, model, self._allow, live=live):
                 return Verdict(request, refusal=InvalidField(name))
         return Verdict(request, task, model)
