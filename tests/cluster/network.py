@@ -13,10 +13,17 @@ NETWORK = "10.213.77"
 HERE = f"{NETWORK}.1"
 
 
+def become_missing() -> str | None:
+    """Why no command can be run as another user; None: it can."""
+    if os.geteuid() != 0:
+        return "only root can run PostgreSQL's and PgBouncer's daemons as their user"
+    return None if shutil.which("setpriv") else "setpriv (util-linux) is not installed"
+
+
 def missing() -> str | None:
     """Why there can be no namespaces here; None: there can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
+    if (why := become_missing()) is not None:
+        return why
     if shutil.which("ip") is None:
         return "ip (iproute2) is not installed"
     name = f"restante-{os.getpid()}-probe"
@@ -29,6 +36,11 @@ def missing() -> str | None:
 
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=30)
+
+
+def become(user: str) -> list[str]:
+    """What to write before a command that root runs as another user."""
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
 
 class Network:
@@ -75,8 +87,7 @@ class Network:
 
     def on(self, host: str, user: str | None = None) -> list[str]:
         """What to write before a command that runs on a host, as `user`."""
-        become = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-        return ["ip", "netns", "exec", self._space(host), *become]
+        return ["ip", "netns", "exec", self._space(host), *([] if user is None else become(user))]
 
     def run(self, host: str, user: str, *command: str | Path) -> str:
         """Run a command on a host to its end; its output."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.processes import eventually
@@ -38,14 +39,12 @@ def directory_of(parent: Path, name: str) -> Path:
 
 
 class Server:
-    """A daemon on a host, as PostgreSQL's user."""
+    """A daemon whose output goes to a file; `before` makes it run on its host, as its user."""
 
-    def __init__(self, network: Network, host: str, directory: Path, *command: str | Path) -> None:
+    def __init__(self, before: Sequence[str], directory: Path, *command: str | Path) -> None:
         self._log = directory / "log"
         with self._log.open("w") as log:
-            self.popen = subprocess.Popen(
-                [*network.on(host, USER), *command], cwd="/", stdout=log, stderr=log, start_new_session=True
-            )
+            self.popen = subprocess.Popen([*before, *command], cwd="/", stdout=log, stderr=log, start_new_session=True)
 
     @property
     def log(self) -> str:
@@ -85,7 +84,18 @@ class Postgres:
                 hba.write(f"host all all {NETWORK}.0/24 trust\nhost replication all {NETWORK}.0/24 trust\n")
         else:
             source = f"host={copy_of.address} user=restante application_name={host}"
-            network.run(host, USER, BIN / "pg_basebackup", "-D", self._data, "-R", "--no-sync", "-d", source)
+            network.run(
+                host,
+                USER,
+                BIN / "pg_basebackup",
+                "-D",
+                self._data,
+                "-R",
+                "--checkpoint=fast",
+                "--no-sync",
+                "-d",
+                source,
+            )
         self.server: Server | None = None
 
     def start(self, *settings: str) -> None:
@@ -93,7 +103,7 @@ class Postgres:
         words = ["listen_addresses=*", "max_connections=100", "shared_buffers=256MB", "max_wal_size=2GB", *settings]
         options = [word for one in words for word in ("-c", one)]
         command = (BIN / "postgres", "-D", self._data, "-k", self._directory, *options)
-        self.server = Server(self._network, self.host, self._directory, *command)
+        self.server = Server(self._network.on(self.host, USER), self._directory, *command)
         self.server.answers(self.address, PORT)
 
     def sql(self, text: str) -> str:
@@ -133,11 +143,11 @@ class Postgres:
 
 PGBOUNCER = """
 [databases]
-restante = host={database} port={port}
+{database}
 
 [pgbouncer]
 listen_addr = {address}
-listen_port = {own_port}
+listen_port = {port}
 unix_socket_dir =
 auth_type = trust
 auth_file = {directory}/users
@@ -155,19 +165,13 @@ tcp_user_timeout = 10000
 """
 
 
-def pgbouncer(network: Network, parent: Path, host: str, number: int, database: str) -> Server:
-    """PgBouncer in transaction mode before the database at that address, answering."""
-    address = network.add(host, number)
-    directory = directory_of(parent, host)
+def pgbouncer(before: Sequence[str], directory: Path, address: str, database: str, port: int = POOLER_PORT) -> Server:
+    """PgBouncer in transaction mode before a `database` (a line of its configuration), answering."""
     (directory / "users").write_text('"restante" ""\n')
     ini = directory / "pgbouncer.ini"
-    ini.write_text(
-        PGBOUNCER.format(
-            database=database, port=PORT, address=address, own_port=POOLER_PORT, directory=directory
-        ).lstrip()
-    )
+    ini.write_text(PGBOUNCER.format(database=database, address=address, port=port, directory=directory).lstrip())
     pooler = shutil.which("pgbouncer")
     assert pooler is not None
-    server = Server(network, host, directory, pooler, ini)
-    server.answers(address, POOLER_PORT)
+    server = Server(before, directory, pooler, ini)
+    server.answers(address, port)
     return server

@@ -52,15 +52,19 @@ class Cluster:
         network.give("db1", VIRTUAL)
         self.standby = Postgres(network, directory, "db2", 12, copy_of=self.primary)
         self.standby.start()
-        self.pooler: Server = pgbouncer(network, directory, "pool", 20, VIRTUAL)
+        pooler = network.add("pool", 20)
+        line = f"restante = host={VIRTUAL} port={PORT}"
+        self.pooler: Server = pgbouncer(
+            network.on("pool", servers.USER), servers.directory_of(directory, "pool"), pooler, line
+        )
         # Now, not before there is one; and not in a file that the standby has a copy of.
         self.primary.sql("alter system set synchronous_standby_names = 'ANY 1 (*)'")
         self.primary.sql("select pg_reload_conf()")
         synchronous = "select count(*) from pg_stat_replication where sync_state = 'quorum'"
         eventually("a synchronous standby", lambda: self.primary.sql(synchronous) == "1")
-        self.through = f"postgresql://restante@{net.NETWORK}.20:{POOLER_PORT}/restante"
+        self.through = f"postgresql://restante@{pooler}:{POOLER_PORT}/restante"
         self.direct = f"postgresql://restante@{self.primary.address}:{PORT},{self.standby.address}:{PORT}/restante"
-        self.settings = {"LEASE_SECONDS": str(LEASE_SECONDS), "PROVIDER": "scripted", "SCRIPTED_LATENCY": "0.05"}
+        self.settings = {"LEASE_SECONDS": str(LEASE_SECONDS), "PROVIDER": "scripted", "SCRIPTED_LATENCY": "0.25"}
         self.settings |= {"WEBHOOK_ALLOW": HERE, "RATE_TASK_POST": "0"}
         self.addresses = {
             name: network.add(name, number)
