@@ -237,8 +237,13 @@ def test_nothing_is_lost_with_a_worker_an_api_node_and_the_primary(
 ) -> None:
     top_up = cluster.start("api1", "account", "top-up", OPERATOR[0], "1000", dsn=cluster.direct, name="top-up")
     assert top_up.wait() == 0, top_up.log
-    # Reports read from the standby, which migrates nothing.
-    audit(cluster, "api2", f"postgresql://restante@{cluster.standby.address}:{PORT}/restante")
+    # Reports read from the standby, which migrates nothing; nobody serves from there.
+    replica = f"postgresql://restante@{cluster.standby.address}:{PORT}/restante"
+    audit(cluster, "api2", replica)
+    listing = cluster.start("api2", "account", "list", dsn=replica, name="list")
+    assert listing.wait() == 0 and OPERATOR[0] in listing.stdout, listing.log
+    refused = cluster.start("api2", "api", dsn=replica, name="refused")
+    assert refused.wait() == 1 and "standby" in refused.log
 
     load = Load(cluster.urls, OPERATOR, cluster.receiver)
     asyncio.run(drive(cluster, load, silently=silently))
