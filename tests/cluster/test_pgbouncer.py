@@ -8,12 +8,14 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from restante.store import queue
 from restante.store.database import Database
+from restante.worker import _listen
 from tests.chaos.processes import Client
 from tests.cluster import network, servers
 from tests.support import OPERATOR, Process, differences, environment, task
@@ -52,6 +54,11 @@ async def test_a_pooler_is_known_and_nothing_is_prepared(pooled_dsn: str) -> Non
     for db in databases:
         async with db.transaction() as tx:
             assert await queue.ensure_lane(tx, "scripted", "", "m")
+    woken = SimpleNamespace(notified=True, wake=lambda: None)
+    async with asyncio.timeout(10):
+        await _listen(databases[0], woken)  # type: ignore[arg-type]  # it leaves no LISTEN in a session of others
+    assert not woken.notified
+    for db in databases:
         await db.close()
 
 
