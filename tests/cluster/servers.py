@@ -102,7 +102,7 @@ class Postgres:
         """Start with settings of its own, which a copy does not inherit."""
         words = ["listen_addresses=*", "max_connections=100", "shared_buffers=256MB", "max_wal_size=2GB", *settings]
         options = [word for one in words for word in ("-c", one)]
-        command = (BIN / "postgres", "-D", self._data, "-k", self._directory, *options)
+        command: list[str | Path] = [BIN / "postgres", "-D", self._data, "-k", self._directory, *options]
         self.server = Server(self._network.on(self.host, USER), self._directory, *command)
         self.server.answers(self.address, PORT)
 

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from restante.core.errors import OperatorError
+from restante.core.money import Nano
 from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
@@ -217,7 +218,7 @@ async def test_a_cancelled_wait_within_a_transaction(db: Database, replication: 
 
 async def test_a_post_with_a_key_is_answered_when_a_standby_has_it(db: Database, replication: Replication) -> None:
     """Its first try is in doubt; the second finds it kept, and says so only when it is safe."""
-    opened = await accounts.open_account(db, "shop", None, balance=10**9, credit_limit=0, now=utc_now())
+    opened = await accounts.open_account(db, "shop", None, balance=Nano(10**9), credit_limit=Nano(0), now=utc_now())
     acceptor = Acceptor(db, Waker(db), utc_now)
     once = Once(db, acceptor, utc_now, timedelta(hours=1))
     judged = [Judged(MODEL, None, b'{"user_prompt":"x"}')]
