@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,13 +30,16 @@ START_SECONDS = 60.0
 
 
 class Process:
-    """A restante command in a process of its own, in a session of its own, its output in files."""
+    """A restante command in a process of its own, in a session of its own, its output in files. `before` is what runs
+    it, on another host for example."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], directory: Path, name: str) -> None:
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], directory: Path, name: str, before: Sequence[str] = ()
+    ) -> None:
         self.stdout_path, self.stderr_path = directory / f"{name}.out", directory / f"{name}.err"
         with self.stdout_path.open("w") as out, self.stderr_path.open("w") as err:
             self.popen = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*before, *COMMAND, *arguments],
                 env=env,
                 stdout=out,
                 stderr=err,

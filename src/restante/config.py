@@ -42,11 +42,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path, Meta(description="Where the embedded PostgreSQL, its files and the embedded model live.")
     ] = msgspec.field(default_factory=default_data_dir)
     database_url: Annotated[
-        str | None, Meta(description="A PostgreSQL 15 or newer to use instead of the embedded one.")
+        str | None,
+        Meta(
+            description="A PostgreSQL 15 or newer to use instead of the embedded one. It may name several hosts, of"
+            " which the one that takes writes is used: `postgresql://restante@db1,db2/restante`."
+        ),
     ] = None
     database_connections: Annotated[int, Meta(ge=2, le=1_000, description="Pooled connections of one process.")] = (
         limits.POOL_CONNECTIONS
     )
+    database_prepared: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Whether statements are prepared once a connection. `auto`: not through a pooler, since"
+            " PgBouncer before 1.21 cannot; `on` where yours can (`max_prepared_statements`). See docs/scale.md."
+        ),
+    ] = "auto"
     host: Annotated[str, Meta(description="Address to listen on; put a TLS proxy before anything but loopback.")] = (
         "127.0.0.1"
     )

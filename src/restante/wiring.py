@@ -62,7 +62,11 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
     """
     async with contextlib.AsyncExitStack() as stack:
         if settings.database_url is not None:
-            db = Database(settings.database_url, connections=settings.database_connections)
+            db = Database(
+                settings.database_url,
+                connections=settings.database_connections,
+                prepared=settings.database_prepared,
+            )
         else:
             server = EmbeddedPostgres(settings.data_dir)
             await _started(server)
@@ -70,8 +74,14 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
             db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
         await db.open()
         stack.push_async_callback(db.close)
-        await db.migrate(wait=serves)
-        await db.prepare_days(utc_now().date())
+        if not db.standby:
+            await db.migrate(wait=serves)
+            await db.prepare_days(utc_now().date())
+        elif serves:
+            raise OperatorError(
+                "The database is a standby, which takes no writes.",
+                "Name the primary in RESTANTE_DATABASE_URL, or all hosts: then it is found.",
+            )
         yield db
 
 

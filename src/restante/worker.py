@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from restante.config import Settings
@@ -79,7 +79,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         stack.enter_context(background(_retention(db, settings)))
         stack.enter_context(background(keep_leases(db, settings.lease_seconds, wake)))
         stack.enter_context(background(keep_parked(db, wake)))
-        stack.enter_context(background(_listen(db, runner.wake)))
+        stack.enter_context(background(_listen(db, runner)))
         stack.push_async_callback(deliverer.drain, min(DELIVERY_DRAIN_SECONDS, settings.drain_seconds))
         stack.enter_context(background(deliverer.run()))
         if sending is not None:
@@ -128,11 +128,21 @@ def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
     )
 
 
-async def _listen(db: Database, wake: Callable[[], None]) -> None:
-    while True:
+async def _listen(db: Database, runner: Runner) -> None:
+    """Have the runner woken by notifications as long as they come. Through a pooler there are none."""
+    if db.pooled:
+        log.warning(
+            "RESTANTE_DATABASE_URL goes through a pooler, so that new tasks do not wake this worker: it looks for them"
+            " every moment. Give workers a direct one"
+        )
+    while not db.pooled:
         try:
-            async with db.listening(queue.CHANNEL, wake) as ended:
+            async with db.listening(queue.CHANNEL, runner.wake) as ended:
+                runner.notified = True
+                runner.wake()  # for what came meanwhile
                 await ended.wait()
         except DatabaseLost as error:
             log.warning("not listening, looking every moment instead: %s", error)
+        runner.notified = False
         await asyncio.sleep(RELISTEN_SECONDS)
+    runner.notified = False

@@ -1,7 +1,7 @@
 """A client's server in a process of its own: appends each request to a file, as one line of JSON, and answers 200.
 
-`python -m tests.chaos.receiver FILE` prints its port. Where FILE.status exists, its text is the status to answer with;
-or "hang", "close" for the connection, a URL to redirect to.
+`python -m tests.chaos.receiver FILE [ADDRESS]` prints its port. Where FILE.status exists, its text is the status to
+answer with; or "hang", "close" for the connection, a URL to redirect to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiohttp import web
 HANG_SECONDS = 30.0
 
 
-async def main(file: Path) -> None:
+async def main(file: Path, address: str) -> None:
     log = file.open("ab", buffering=0)
     told = file.with_suffix(".status")
 
@@ -41,10 +41,10 @@ async def main(file: Path) -> None:
 
     runner = web.ServerRunner(web.Server(answer, auto_decompress=False))
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, address, 0).start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"))

@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 
 from restante.core.errors import OperatorError
-from restante.store.database import Conflict, Database, DatabaseLost, _migrations, statement
+from restante.store.database import Conflict, Database, DatabaseLost, statement
 from restante.store.queue import BEFORE_ALL
+from restante.store.schema import migrations
 from restante.wiring import utc_now
 from tests.conftest import dsn_of
 
@@ -55,7 +56,7 @@ def test_ten_processes_migrate_an_empty_database_at_once(empty_dsn: str) -> None
         await connection.close()
         return applied, days, seqscan
 
-    assert asyncio.run(look()) == (len(_migrations()), 9, "off")
+    assert asyncio.run(look()) == (len(migrations()), 9, "off")
 
 
 async def test_a_newer_database_is_refused(dsn: str, db: Database) -> None:
@@ -204,13 +205,13 @@ async def test_looking_for_own_deadlines_reads_accounts_only(dsn: str, db: Datab
 async def test_migrations_may_skip_numbers(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colleagues number theirs side by side; what counts is that each is newer than those applied."""
     later = (9_000, "9000_later.sql", "create table later (one int)")
-    monkeypatch.setattr("restante.store.database._migrations", lambda: [*_migrations(), later])
+    monkeypatch.setattr("restante.store.schema.migrations", lambda: [*migrations(), later])
     await db.migrate()
     await db.migrate()
     connection = await asyncpg.connect(dsn)
     versions = [row["version"] for row in await connection.fetch("select version from schema_migration order by 1")]
     await connection.close()
-    assert versions == [*(version for version, _, _ in _migrations()), 9_000]
+    assert versions == [*(version for version, _, _ in migrations()), 9_000]
 
 
 async def test_the_plan_test_can_fail(dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

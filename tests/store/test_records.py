@@ -12,7 +12,8 @@ import pytest
 
 from restante.core.task import Function, mint_id
 from restante.store import tasks
-from restante.store.database import Database, _migrations
+from restante.store.database import Database
+from restante.store.schema import migrations
 from restante.wiring import utc_now
 from tests.conftest import dsn_of
 
@@ -101,11 +102,11 @@ async def old(server_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     admin = await asyncpg.connect(server_dsn)
     await admin.execute("drop database if exists old with (force)")
     await admin.execute("create database old encoding 'UTF8' template template0")
-    known = _migrations()
+    known = migrations()
     with monkeypatch.context() as patch:
-        patch.setattr("restante.store.database._migrations", lambda: [one for one in known if one[0] < 7])
+        patch.setattr("restante.store.schema.migrations", lambda: [one for one in known if one[0] < 7])
         patch.setattr(
-            "restante.store.database._DAILY_TABLES", {"task": "", "task_request": "", "answer": "", "transfer": ""}
+            "restante.store.schema._DAILY_TABLES", {"task": "", "task_request": "", "answer": "", "transfer": ""}
         )
         db = Database(dsn_of(server_dsn, "old"), connections=1)
         await db.open()

@@ -14,7 +14,8 @@ import pytest
 from restante.core.errors import OperatorError
 from restante.flow.lease import Lease
 from restante.store import queue
-from restante.store.database import Database, _migrations
+from restante.store.database import Database
+from restante.store.schema import migrations
 from restante.wiring import utc_now
 from tests.conftest import dsn_of
 from tests.support import COMMAND, Process, environment
@@ -28,11 +29,11 @@ async def old(server_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     admin = await asyncpg.connect(server_dsn)
     await admin.execute("drop database if exists upgraded with (force)")
     await admin.execute("create database upgraded encoding 'UTF8' template template0")
-    known = _migrations()
+    known = migrations()
     db = Database(dsn_of(server_dsn, "upgraded"), connections=2)
     await db.open()
     with monkeypatch.context() as patch:
-        patch.setattr("restante.store.database._migrations", lambda: [one for one in known if one[0] <= OLD])
+        patch.setattr("restante.store.schema.migrations", lambda: [one for one in known if one[0] <= OLD])
         await db.migrate()
     yield db
     await db.close()
@@ -59,7 +60,7 @@ async def test_who_was_killed_is_waited_for(old: Database, caplog: pytest.LogCap
     await live(old, "worker shop 17", 1.0)
     await live(old, "worker long gone", -60.0)
     await old.migrate(wait=True)
-    assert await at(old) == _migrations()[-1][0]
+    assert await at(old) == migrations()[-1][0]
     [said] = [one for one in caplog.messages if "waiting" in one]
     assert "worker shop 17" in said and "long gone" not in said
 

@@ -82,6 +82,7 @@ WORKER_CONCURRENCY: Final = 500  # calls in flight in one worker process; each i
 CLAIM_BATCH: Final = 500  # tasks a claim takes at once: a fifth less of PostgreSQL a task than 200 (measured)
 GROUP_MAX: Final = 1_000  # members of one group commit (design, Data 3)
 POLL_SECONDS: Final = 0.5  # a worker looks by itself this often, should a notification be lost
+POLL_BUSY_SECONDS: Final = 0.02  # without notifications, after work was found; then twice as long each time, up to it
 PROMOTE_SECONDS: Final = 0.5  # parked tasks whose time has come are looked for this often
 PROMOTE_BATCH: Final = 1_000
 OPEN_FILES: Final = 65_536  # asked of the system for a serving process, where it allows them
@@ -135,6 +136,14 @@ ERROR_DAYS: Final = 7  # attempts of webhooks (contract §5.3, errors)
 DELIVERIES_SWEPT_BATCH: Final = 5_000  # looked at, and at the most deleted, in one statement
 HOUSEKEEPING_SECONDS: Final = 60.0  # between looks for days to make; a process that was suspended soon catches up
 SWEEP_BATCH: Final = 10_000  # expired rows deleted at each of those looks, a minute's worth of 166 a second
+DATABASE_CONNECT_SECONDS: Final = 5.0  # for one host of the DSN; then the next. Milliseconds where it answers
+# A database host that vanished without a word is given up after this silence of its kernel, not of PostgreSQL, which
+# may think as long as it likes: shorter than a failover takes, longer than a switch that learns a new path.
+DATABASE_SILENT_SECONDS: Final = 10.0
+DATABASE_PROBE_AFTER_SECONDS: Final = 4.0  # of a connection on which nothing comes
+DATABASE_PROBE_SECONDS: Final = 2.0
+# The same from PostgreSQL's side: a worker that was cut off within a transaction holds its rows locked until then.
+DATABASE_CLIENT_SILENT_SECONDS: Final = 20
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 READY_DATABASE_SECONDS: Final = 2.0  # /readyz waits this long for the database; probes give up after a few
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)

@@ -22,6 +22,7 @@ from restante.core.limits import (
     COSTLY_TRIES_MAX,
     KEY_WAIT_SECONDS,
     LOST_LEASES_MAX,
+    POLL_BUSY_SECONDS,
     POLL_SECONDS,
     PUT_BACK_MAX,
     PUT_BACK_REMEMBERED,
@@ -82,6 +83,9 @@ class Runner:
         self._pacer = pacer or Pacer(db, providers)
         self._put_back: Counter[str] = Counter()  # tasks put off for a quota's sake, how often in a row
         self._look_again = POLL_SECONDS  # seconds from the last round
+        self._poll = POLL_SECONDS  # the most of them
+        #: Whether notifications come. Without them it looks often while there is work, and less and less without.
+        self.notified = True
         self._wake = asyncio.Event()
         self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
@@ -112,8 +116,11 @@ class Runner:
                 self._lease.doubt()
                 await self._db.revive()
                 claimed = 0
-            if not claimed:
-                await self._woken(self._look_again)
+            if claimed:
+                self._poll = POLL_BUSY_SECONDS
+            else:
+                self._poll = POLL_SECONDS if self.notified else min(2 * self._poll, POLL_SECONDS)
+                await self._woken(min(self._look_again, self._poll))
 
     async def drain(self, seconds: float) -> None:
         """Let the calls in flight end; cancel what has not after `seconds`. Their lease's end gives them back."""

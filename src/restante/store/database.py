@@ -9,16 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 
 from restante.core.errors import OperatorError, RestanteError
-from restante.core.limits import COMMIT_TRIES, DAYS_AHEAD, DROP_LOCK_SECONDS, MIGRATION_POLL_SECONDS, POOL_CONNECTIONS
+from restante.core.limits import (
+    COMMIT_TRIES,
+    DAYS_AHEAD,
+    DROP_LOCK_SECONDS,
+    MIGRATION_POLL_SECONDS,
+    POOL_CONNECTIONS,
+)
+from restante.store import schema
+from restante.store.connecting import Connection, Connector, Prepared
 
 log = logging.getLogger("restante.database")
 
@@ -33,15 +41,7 @@ class Row(Protocol):
 
 
 _EXAMPLE: Final = "An example: postgresql://user:password@host:5432/database"
-_MIGRATION_LOCK: Final = 7_305_041  # arbitrary, ours alone
 _OLDEST_MAJOR: Final = 15
-_DAILY_TABLES: Final = {
-    "task": "with (fillfactor = 60)", "task_request": "", "answer": "", "answer_raw": "", "transfer": "", "attempt": ""
-}  # fmt: skip
-
-# Settings of our role in this database, kept there because poolers such as PgBouncer drop start-up parameters.
-# enable_seqscan: statistics taken while the queue was empty cached plans that read whole tables (notes, trap 2).
-_ROLE_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off", "timezone": "UTC"}
 
 
 class DatabaseLost(RestanteError):
@@ -71,6 +71,7 @@ _LOST: Final = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
     OSError,
@@ -128,25 +129,62 @@ class Session:
 class Database(Session):
     """A pool. `revive` is told when the server is gone and may start it again (the embedded one)."""
 
-    def __init__(self, dsn: str, *, connections: int = POOL_CONNECTIONS, revive: Callable[[], None] | None = None):
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connections: int = POOL_CONNECTIONS,
+        revive: Callable[[], None] | None = None,
+        prepared: Prepared = "auto",
+    ):
         self.dsn = dsn
         self._revive = revive
         self._reviving: asyncio.Task[None] | None = None
+        self._certain = 0  # so many doubts are over
+        self._making_certain = asyncio.Lock()
+        #: The server is a standby: there is nothing to migrate, and nothing but reading.
+        self.standby = False
         try:
+            self._connect = Connector(dsn, prepared)
             self._pool = asyncpg.create_pool(
-                dsn, min_size=1, max_size=connections, command_timeout=None, reset=_nothing_to_reset
-            )
+                dsn, min_size=1, max_size=connections, command_timeout=None, reset=_nothing_to_reset,
+                connect=self._connect, connection_class=Connection,
+            )  # fmt: skip
         except ValueError as error:
             raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
         super().__init__(self._pool)
 
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler such as PgBouncer stands between; known once it is open."""
+        return bool(self._connect.pooled)
+
     async def rows(self, name: str, *args: object) -> list[Row]:
         """Raises DatabaseLost, Conflict. A lost server is asked for again at once, for whoever comes next."""
         try:
-            return await super().rows(name, *args)
+            with our_errors():
+                await self._make_certain()
+                async with self._pool.acquire() as connection:
+                    found: list[Row] = await connection.fetch(statement(name), *args)
+                    _refuse_doubt(connection)
+            return found
         except DatabaseLost:
             self._start_reviving()
             raise
+
+    async def _make_certain(self) -> None:
+        """After a commit in doubt nobody is told what is there before the standbys have it, too: wait for a commit
+        that comes after it. Raises DatabaseLost."""
+        if self._certain == self._connect.doubts:
+            return
+        async with self._making_certain:
+            doubts = self._connect.doubts
+            if self._certain == doubts:
+                return
+            async with self._pool.acquire() as connection:
+                await connection.fetch(statement("make_certain"))
+                _refuse_doubt(connection)
+            self._certain = doubts
 
     async def open(self) -> None:
         """Connect. Raises OperatorError when the server cannot be reached, is too old or not in UTF-8."""
@@ -154,6 +192,7 @@ class Database(Session):
             await self._pool
             version = await self._pool.fetchval("show server_version_num")
             encoding = await self._pool.fetchval("show server_encoding")
+            self.standby = await self._pool.fetchval("select pg_is_in_recovery()")
         except ValueError as error:
             raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
         except (*_LOST, asyncpg.PostgresError) as error:
@@ -179,8 +218,11 @@ class Database(Session):
     async def transaction(self) -> AsyncIterator[Session]:
         """One transaction on one connection. Raises DatabaseLost, Conflict."""
         with our_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield Session(connection)
+            await self._make_certain()
+            async with self._pool.acquire() as connection:
+                async with connection.transaction():
+                    yield Session(connection)
+                _refuse_doubt(connection)
 
     async def settled(self, work: Callable[[], Awaitable[T]], day: date | None = None) -> T:
         """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization), and when the
@@ -230,7 +272,7 @@ class Database(Session):
         """Call `on_notify` for each notification of the channel; the yielded event is set when the connection ends."""
         ended = asyncio.Event()
         with our_errors():
-            connection = await asyncpg.connect(self.dsn)
+            connection = await self._connect()
         try:
             connection.add_termination_listener(lambda _: ended.set())
             with our_errors():
@@ -251,7 +293,7 @@ class Database(Session):
         while True:
             with our_errors():
                 async with self._pool.acquire() as connection:
-                    living = await _migrate(connection)
+                    living = await schema.migrate(connection)
             if living is None:
                 return
             now = asyncio.get_running_loop().time()
@@ -269,14 +311,14 @@ class Database(Session):
     async def newer(self) -> int | None:
         """The database's migration where it is one that this restante does not know: a newer one runs on it now."""
         at: int = await self.value("schema_version")
-        return at if at > _migrations()[-1][0] else None
+        return at if at > schema.migrations()[-1][0] else None
 
     async def prepare_days(self, today: date) -> None:
         """Make the daily partitions from yesterday (clocks of nodes differ) to DAYS_AHEAD days ahead."""
         with our_errors():
             async with self._pool.acquire() as connection:
                 for offset in range(-1, DAYS_AHEAD + 1):
-                    await _prepare_day(connection, today + timedelta(days=offset))
+                    await schema.prepare_day(connection, today + timedelta(days=offset))
 
     async def drop_days(self, table: str, before: date) -> list[str]:
         """Drop a table's daily partitions of days before `before`; returns their names. A day that still has queued
@@ -294,98 +336,12 @@ class Database(Session):
         return dropped
 
 
-def _migrations() -> Sequence[tuple[int, str, str]]:
-    found = files("restante.store").joinpath("migrations").iterdir()
-    return sorted((int(path.name[:4]), path.name, path.read_text()) for path in found if path.name.endswith(".sql"))
-
-
-class _Living(NamedTuple):
-    """Processes with a lease on the database: in words, and how long the last of them lasts."""
-
-    said: str
-    seconds: float
-
-
-async def _migrate(connection: Any) -> _Living | None:
-    """Migrate, unless other processes live, which are then returned."""
-    known = _migrations()
-    async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await connection.execute(
-            "create table if not exists schema_migration"
-            " (version int primary key, name text not null, applied_at timestamptz not null default now())"
-        )
-        at = await connection.fetchval("select coalesce(max(version), 0) from schema_migration")
-        if at > known[-1][0]:
-            raise OperatorError(
-                f"The database is at migration {at}, this restante knows only {known[-1][0]}.",
-                "Run the newer restante that migrated it; migrations are forward only.",
-            )
-        pending = [one for one in known if one[0] > at]
-        if pending and at and (living := await _living(connection)) is not None:
-            return living
-        for version, name, text in pending:
-            log.info("migrating the database: %s", name)
-            await connection.execute(text)
-            await connection.execute("insert into schema_migration (version, name) values ($1, $2)", version, name)
-        await _set_role(connection)
-    # What was just set holds for new sessions only; this one goes on serving, and the pool resets nothing.
-    for name, value in _ROLE_SETTINGS.items():
-        await connection.execute(f"set {name} = '{value}'")
-    return None
-
-
-async def _living(connection: Any) -> _Living | None:
-    found = await connection.fetch(
-        "select name, extract(epoch from expires_at - now())::float8 as seconds from worker"
-        " where expires_at > now() order by name"
-    )
-    if not found:
-        return None
-    names = ", ".join(row["name"] for row in found)
-    number = (
-        "1 process of an older restante runs" if len(found) == 1 else f"{len(found)} processes of an older restante run"
-    )
-    return _Living(f"{number}: {names}.", max(row["seconds"] for row in found))
-
-
-async def _set_role(connection: Any) -> None:
-    wanted = [f"{name}={value}" for name, value in _ROLE_SETTINGS.items()]
-    has = await connection.fetchval(
-        "select setconfig from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase"
-        " join pg_roles r on r.oid = s.setrole where d.datname = current_database() and r.rolname = current_user"
-    )
-    if set(wanted) <= {entry.replace("TimeZone", "timezone") for entry in has or ()}:
-        return
-    database, role = await connection.fetchrow("select quote_ident(current_database()), quote_ident(current_user)")
-    for name, value in _ROLE_SETTINGS.items():
-        await connection.execute(f"alter role {role} in database {database} set {name} = '{value}'")
-
-
-async def _prepare_day(connection: Any, day: date) -> None:
-    # Day by day: all at once would need more locks than a default server has (notes, trap 8). Made standalone and then
-    # attached, which waits for no reader or writer of the parent, as CREATE ... PARTITION OF would.
-    # All tables are looked for: a process of an older restante may have made the day without the newest.
-    if not await _missing(connection, day):
-        return
-    async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        for table in await _missing(connection, day):
-            name = f"{table}_{day:%Y%m%d}"
-            await connection.execute(f"create table {name} (like {table} including all) {_DAILY_TABLES[table]}")
-            bounds = f"from ('{day}') to ('{day + timedelta(days=1)}')"
-            await connection.execute(f"alter table {table} attach partition {name} for values {bounds}")
-
-
-async def _missing(connection: Any, day: date) -> list[str]:
-    """The daily tables that have no partition of this day. Looked up in the catalogue as it is now: to_regclass keeps
-    in mind, for this session, that a name was free before it waited for the lock."""
-    names = {f"{table}_{day:%Y%m%d}": table for table in _DAILY_TABLES}
-    rows = await connection.fetch(
-        "select relname from pg_class where relname = any ($1) and pg_table_is_visible(oid)", list(names)
-    )
-    there = {row["relname"] for row in rows}
-    return [table for name, table in names.items() if name not in there]
+def _refuse_doubt(connection: Any) -> None:
+    """Whether a commit happened is not known when its wait for a synchronous standby was cancelled, whatever the reply
+    says (design, Data 9). Raises DatabaseLost."""
+    if connection.in_doubt:
+        connection.terminate()
+        raise DatabaseLost("the wait for a synchronous standby was cancelled: a failover may lose the commit")
 
 
 async def _nothing_to_reset(_: object) -> None:

@@ -1,0 +1,147 @@
+"""One connection to PostgreSQL: which host, how it is watched, whether a pooler stands between, commits in doubt.
+
+A DSN may name several hosts. The one that takes writes is looked for whenever a connection is made, so that after a
+failover the next connection is to the new primary. A host that vanishes without a word (its cable, its machine) is
+noticed by the kernel's own probes; nothing here puts a time-out on a statement (design, Data 9).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import asyncpg
+
+from restante.core.limits import (
+    DATABASE_CONNECT_SECONDS,
+    DATABASE_PROBE_AFTER_SECONDS,
+    DATABASE_PROBE_SECONDS,
+    DATABASE_SILENT_SECONDS,
+)
+
+#: Whether statements are prepared once a connection: `auto` is no where a pooler stands between.
+Prepared = Literal["auto", "on", "off"]
+
+_TARGET: Final = "target_session_attrs"
+# Options by their names in `socket`, which not every system has.
+_WATCHED: Final = {
+    "TCP_KEEPIDLE": int(DATABASE_PROBE_AFTER_SECONDS),
+    "TCP_KEEPINTVL": int(DATABASE_PROBE_SECONDS),
+    "TCP_KEEPCNT": int((DATABASE_SILENT_SECONDS - DATABASE_PROBE_AFTER_SECONDS) / DATABASE_PROBE_SECONDS),
+    "TCP_USER_TIMEOUT": int(DATABASE_SILENT_SECONDS * 1_000),
+}
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection that knows when a commit of its own is in doubt.
+
+    With a synchronous standby, a commit whose wait is cancelled is there on the primary and reported as done, but no
+    standby may have it: a failover would lose it. PostgreSQL says so in a warning only, whose words depend on its
+    language and whose code is a general one; the C function it comes from names it.
+    """
+
+    __slots__ = ("in_doubt", "on_doubt")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.in_doubt = False
+        self.on_doubt: Callable[[], None] | None = None
+
+    def _process_log_message(self, fields: dict[str, str], last_query: str | None) -> None:
+        # Called before the statement's own reply is read; asyncpg's public listeners are dropped at every release.
+        if fields.get("R") == "SyncRepWaitForLSN":
+            self.in_doubt = True
+            if self.on_doubt is not None:
+                self.on_doubt()
+        super()._process_log_message(fields, last_query)
+
+
+def hosts(dsn: str) -> list[str]:
+    """A DSN for each host that `dsn` names, in its order."""
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query))
+    if query.get(_TARGET) == "prefer-standby":  # needs to see all of them together
+        return [dsn]
+    auth, at, named = parts.netloc.rpartition("@")
+    if "," in named:
+        return [parts._replace(netloc=f"{auth}{at}{one}").geturl() for one in named.split(",")]
+    several = query.get("host", "").split(",")
+    if named or len(several) == 1:
+        return [dsn]
+    ports = query.pop("port", "").split(",")
+    ports = ports * len(several) if len(ports) == 1 else ports
+    pairs = zip(several, ports, strict=False)
+    made = [query | {"host": host} | ({"port": port} if port else {}) for host, port in pairs]
+    return [parts._replace(query=urlencode(one)).geturl() for one in made]
+
+
+class Connector:
+    """Makes a process's connections. `pooled` is known after the first: a pooler such as PgBouncer stands between,
+    whose sessions are not ours, so that there is nothing to listen on."""
+
+    def __init__(self, dsn: str, prepared: Prepared = "auto") -> None:
+        self._hosts = hosts(dsn)  # where the last connection was made comes first
+        self._prepared = prepared
+        # To a standby there is nothing to write; whoever wants to read from one says so in the DSN.
+        several = len(self._hosts) > 1 and _TARGET not in dsn
+        self._options: dict[str, Any] = {_TARGET: "read-write"} if several else {}
+        self.pooled: bool | None = None
+        self.doubts = 0  # commits in doubt so far, of all connections
+
+    async def __call__(self, *_: object, **options: Any) -> Any:
+        """A new connection; called by asyncpg's pool too, with options of its own.
+
+        Raises what asyncpg raises, of the last host tried, or OSError; ValueError for a DSN that cannot be used.
+        """
+        options = options | self._options | {"connection_class": Connection, "timeout": DATABASE_CONNECT_SECONDS}
+        if self.pooled is None:
+            connection = await self._connect(options | {"statement_cache_size": 0})
+            # The process id that the other side introduced itself with: a pooler invents one.
+            self.pooled = connection.get_server_pid() != await connection.fetchval("select pg_backend_pid()")
+            if not self._caches:
+                return connection
+            await connection.close(timeout=DATABASE_CONNECT_SECONDS)
+        return await self._connect(options if self._caches else options | {"statement_cache_size": 0})
+
+    @property
+    def _caches(self) -> bool:
+        return self._prepared == "on" or (self._prepared == "auto" and not self.pooled)
+
+    async def _connect(self, options: dict[str, Any]) -> Any:
+        lost: Exception | None = None
+        for dsn in list(self._hosts):
+            try:
+                connection = await asyncpg.connect(dsn, **options)
+            except asyncpg.InvalidAuthorizationSpecificationError:
+                raise  # the same everywhere, and not to be hidden by what the next host says
+            except asyncpg.ClientConfigurationError:
+                raise
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                lost = error
+                continue
+            if self._hosts[0] != dsn:
+                self._hosts.sort(key=dsn.__ne__)
+            _watch(connection)
+            connection.on_doubt = self._doubt
+            return connection
+        assert lost is not None
+        if isinstance(lost, TimeoutError) and not str(lost):
+            raise TimeoutError(f"no answer within {DATABASE_CONNECT_SECONDS:.0f} s") from lost
+        raise lost
+
+    def _doubt(self) -> None:
+        self.doubts += 1
+
+
+def _watch(connection: Any) -> None:
+    """Have the kernel give up on a server that is silent; without this a cut cable is noticed after 15 minutes."""
+    tcp = connection._transport.get_extra_info("socket")
+    if tcp is None or tcp.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _WATCHED.items():
+        with contextlib.suppress(AttributeError, OSError):
+            tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,1 @@
+"""Several hosts: network namespaces with restante's processes, PostgreSQL with a standby, and PgBouncer."""
