@@ -10,4 +10,5 @@ database; medians and ratios are printed. This process is the only client, and s
     accept.py         POSTs of 100 tasks, against their own SQL
     end_to_end.py     accept, run, settle, list, fetch; against the same by hand
     start.py          from a POST to the provider's call, idle
+    ready.py          tasks_ready where very many tasks wait, and under an old snapshot
 """
