@@ -1,8 +1,8 @@
 """tasks_ready of 1,000: its SQL alone, where 1,000 tasks wait and where 1,000,000 do, also under an old snapshot.
 
-Three accounts of one database, in turn: one with as many waiting as a listing shows, one with very many, and one with very
-many of which the first were just collected while somebody held a snapshot of before, so that nothing of them could be
-vacuumed. The database is asked by the very statement that the API uses; whatever moves marks is what the API calls.
+Three accounts of one database, in turn: one with as many waiting as a listing shows, one with very many, and one with
+very many of which the first were just collected while somebody held a snapshot of before, so that nothing of them could
+be vacuumed. The database is asked by the very statement that the API uses; whatever moves marks is what it calls.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _GROUP = 100
 async def measure(parent: Path | None, rounds: int, listings: int) -> list[Row]:
     """The three rows; `listings` a round each, their median is the round's figure."""
     rows = [
-        Row(name=f"tasks_ready of 1,000: its SQL, {waiting} wait (p50)", unit="ms", rounds=[])
-        for waiting in ("1,000", "1,000,000", "as many, under an old snapshot,")
+        Row(name=f"tasks_ready of 1,000: its SQL, {waiting} (p50)", unit="ms", rounds=[])
+        for waiting in ("1,000 wait", "1,000,000 wait", "as many under an old snapshot")
     ]
     async with installed(parent, workers=0) as restante:
         few, many, old = restante.clients[:3]

@@ -163,7 +163,7 @@ async def test_a_listing_that_is_just_being_committed_stops_the_mark(shop: Shop,
 
 async def test_a_late_listing_cannot_miss_a_mark_that_is_newer_than_its_snapshot(shop: Shop, dsn: str) -> None:
     """Between a statement's snapshot and its first write a mark may be made. A snapshot kept on purpose makes that
-    moment last; in it PostgreSQL refuses to write what it cannot see, where a plain update would find nothing and go on."""
+    moment last; in it PostgreSQL refuses to write what it cannot see. A plain update would find nothing and go on."""
     await finished(shop, 1, POSTBACK)
     connection = await asyncpg.connect(dsn)
     token = await shop.lease()

@@ -10,3 +10,7 @@ create table ready_mark (
     horizon xid8 not null, -- up to this one has ended
     primary key (account_id, platform)
 ) with (fillfactor = 10); -- room for the versions that an old snapshot keeps: they need no index entries
+
+-- Listings that nobody collects make no dead rows, hence no vacuum, which block ranges were summarised by: looking for
+-- listings whose time is over read everything since.
+alter index ready_listed set (autosummarize = on);
