@@ -1,8 +1,8 @@
 """Hot statements read what they need and no more, however large the tables are (notes, traps 2 and 3).
 
 Each is executed as it is, for a full group, and rolled back: planned for its arguments and for any (a generic plan),
-with statistics of the full tables and with those of the time when everything was empty. Counted are rows and pages, never
-time. 50,000 rows of everything in CI, 1,000,000 in the long suite.
+with statistics of the full tables and with those of the time when everything was empty. Counted are rows and pages,
+never time. 50,000 rows of everything in CI, 1,000,000 in the long suite.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tests.conftest import dsn_of
 from tests.support import differences, open_account
 
 GROUP = 1_000
-ACCOUNTS = 20
-LANES = 5
+ACCOUNTS = 4
+LANES = 2
 TOKEN = 7
 STALE, FRESH = "plans_stale", "plans_fresh"
 
@@ -161,8 +161,8 @@ def ids(now: datetime, function: Function) -> list[str]:
     return [mint_id(now, 1, function, number) for number in range(GROUP)]
 
 
-# What is executed: {name: (arguments, pages for each of the group or row given, an index it must use)}. The pages are
-# about twice those that were counted.
+# What is executed: {name: (arguments, pages for each of a group, an index it must use)}. About twice the pages that
+# were counted.
 Made = tuple[tuple[object, ...], int, str]
 STATEMENTS: dict[str, Callable[[Some], Made]] = {
     "accept": lambda s: (
@@ -170,51 +170,51 @@ STATEMENTS: dict[str, Callable[[Some], Made]] = {
             *(1, s.now.date(), s.now, ids(s.now, Function.TASK_POST), [1] * GROUP, [int(STANDARD_HOLD)] * GROUP),
             *([None] * GROUP, [b"{}"] * GROUP, GEMINI, Function.TASK_POST, 0, 0, [None] * GROUP),
         ),
-        *(60, "account_pkey"),
+        *(45, "account_pkey"),
     ),
-    "claim": lambda s: ((TOKEN, s.lane, GROUP), 60, "queue_ready"),
+    "claim": lambda s: ((TOKEN, s.lane, GROUP), 80, "queue_ready"),
     "settle": lambda s: (
         (
             *(TOKEN, s.now.date(), s.leased, [1] * GROUP, [20000] * GROUP, [None] * GROUP, [0] * GROUP),
             *([b"[]" * 500] * GROUP, s.now, s.leased[:100], [2] * 100, ["h:1"] * 100, ["http://h:1/"] * 100),
             *([b""] * 100, [b"{}"] * GROUP, [None] * GROUP),
         ),
-        *(100, "queue_pkey"),
+        *(85, "queue_pkey"),
     ),
-    "list_ready": lambda s: ((1, GEMINI, GROUP, s.now - timedelta(days=3)), 4, "ready_pkey"),
+    "list_ready": lambda s: ((1, GEMINI, GROUP, s.now - timedelta(days=3)), 3, "ready_pkey"),
     "look_at_ready_mark": lambda s: ((1, GEMINI, 1), 1, "ready_pkey"),
-    "unlist": lambda s: (([1] * GROUP, GEMINI, s.places), 12, "ready_pkey"),
+    "unlist": lambda s: (([1] * GROUP, GEMINI, s.places), 20, "ready_pkey"),
     "collect": lambda s: (
-        (s.now.date(), [_account(one) for one in s.listed], s.listed, GEMINI), 60, "ready_pkey",
+        (s.now.date(), [_account(one) for one in s.listed], s.listed, GEMINI), 70, "ready_pkey",
     ),
-    "list_tasks": lambda s: ((1, s.now - timedelta(days=2), s.now, True, 0, GROUP, True), 60, "account_pkey"),
+    "list_tasks": lambda s: ((1, s.now - timedelta(days=2), s.now, True, 0, GROUP, True), 20, "account_pkey"),
     "take": lambda s: (
         (TOKEN, 500, None, None, None, s.now - timedelta(hours=72), [], *BEFORE_ALL),
-        *(40, "queue_posted"),
+        *(1, "queue_posted"),
     ),
-    "promote": lambda s: ((PROMOTE_BATCH,), 60, "queue_parked"),
+    "promote": lambda s: ((PROMOTE_BATCH,), 45, "queue_parked"),
     "promote_deliveries": lambda s: ((PROMOTE_BATCH,), 60, "delivery_parked"),
     "waiting_lanes": lambda s: ((["scripted"],), 1, "queue_ready"),
-    "oldest_ready": lambda s: (("scripted", GROUP), 4, "queue_posted"),
-    "waiting_deliveries": lambda s: (("", 0, GROUP), 12, "delivery_ready"),
+    "oldest_ready": lambda s: (("scripted", GROUP), 3, "queue_posted"),
+    "waiting_deliveries": lambda s: (("", 0, GROUP), 6, "delivery_ready"),
     "claim_deliveries": lambda s: (
-        (TOKEN, [f"h:{n % 50}" for n in range(GROUP)], [1 + n // 50 for n in range(GROUP)], [1] * GROUP),
-        *(60, "delivery_ready"),
+        (TOKEN, [f"h:{n % 50}" for n in range(GROUP)], [1 + n // 50 % ACCOUNTS for n in range(GROUP)], [1] * GROUP),
+        *(40, "delivery_ready"),
     ),
     "record_attempts": lambda s: (
         (
             *(TOKEN, s.deliveries, [s.now] * GROUP, [1] * GROUP, [500] * GROUP, [b""] * GROUP, ["HTTP 500"] * GROUP),
             *([5.0] * GROUP, s.now, [0] * GROUP),
         ),
-        *(60, "delivery_"),
+        *(70, "delivery_"),
     ),
     "resend": lambda s: ((1, s.delivered, [None] * GROUP), 80, "delivery_task_id_kind_key"),
-    "sweep_deliveries": lambda s: ((0, s.now.date(), GROUP), 20, "delivery_pkey"),
+    "sweep_deliveries": lambda s: ((0, s.now.date(), GROUP), 12, "delivery_pkey"),
     "expire_ready": lambda s: ((s.now - timedelta(days=3), READY_EXPIRED_BATCH), 1, "ready_listed"),
     "find_task": lambda s: ((s.now.date(), s.leased[0], _account(s.leased[0])), 1, "task_"),
     "ends": lambda s: ((s.now.date(), s.finished), 12, "task_"),
     "old_days": lambda s: (("task", s.now.date() + timedelta(days=3)), 1, "queue_posted"),
-    "resendable": lambda s: ((s.now.date(), 1, s.finished), 40, "task_"),
+    "resendable": lambda s: ((s.now.date(), 1, s.finished), 12, "task_"),
 }  # fmt: skip
 
 
@@ -264,6 +264,12 @@ def rows_read(node: dict[str, Any]) -> float:
     return float((node["Actual Rows"] + removed) * node["Actual Loops"])
 
 
+def pages_read(plan: dict[str, Any]) -> int:
+    """Pages that a statement touched, some of them counted twice: what its CTEs change may come after its own end."""
+    counted = [plan, *(one for one in nodes(plan) if one["Node Type"] == "ModifyTable")]
+    return sum(int(one["Shared Hit Blocks"] + one["Shared Read Blocks"]) for one in counted)
+
+
 @pytest.mark.timeout(900)  # the first one loads
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 @pytest.mark.parametrize("database", [STALE, FRESH])
@@ -280,5 +286,5 @@ async def test_a_full_group_reads_no_more_than_it_needs(
     assert scanned <= {"ready_seq"}  # a sequence is one row
     assert any(node.get("Index Name", "").startswith(index) for node in found), f"not by {index}"
     most = max(found, key=rows_read)
-    assert rows_read(most) <= 20 * GROUP, {key: most[key] for key in most if key != "Plans"}
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= pages * GROUP
+    assert rows_read(most) <= 5 * GROUP, {key: most[key] for key in most if key != "Plans"}
+    assert pages_read(plan) <= pages * GROUP

@@ -41,7 +41,9 @@ _DAILY_TABLES: Final = {
 
 # Settings of our role in this database, kept there because poolers such as PgBouncer drop start-up parameters.
 # enable_seqscan: statistics taken while the queue was empty cached plans that read whole tables (notes, trap 2).
-_ROLE_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off", "timezone": "UTC"}
+# enable_sort: the same ones made claims and listings read and sort all there was, instead of following an index until
+# they had enough (tests/store/test_plans.py). Where nothing else is possible it is sorted all the same.
+_ROLE_SETTINGS: Final = {"enable_seqscan": "off", "enable_sort": "off", "jit": "off", "timezone": "UTC"}
 
 
 class DatabaseLost(RestanteError):

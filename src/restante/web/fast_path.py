@@ -43,7 +43,12 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             path: str = scope["path"]
-            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and "." not in path and path.count("/") == _SLASHES:
+            if (
+                len(path) == _PATH_CHARS
+                and path.startswith(_PREFIX)
+                and "." not in path
+                and path.count("/") == _SLASHES
+            ):
                 answer = await self._task_get(scope, path[len(_PREFIX) :])
                 if answer is not None:
                     status, headers, body = answer
