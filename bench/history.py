@@ -41,6 +41,10 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
         began = time.monotonic()
         await _load(old, past)
         print(f"  {past:,} tasks of history loaded in {time.monotonic() - began:.0f} s", flush=True)
+        for restante in (empty, old):
+            connection = await restante.connect()
+            await loading.settled_down(connection)
+            await connection.close()
         half = len(empty.clients) // 2
         pair = [_only(empty, empty.clients[:half]), _only(old, old.clients[:half])]
         for number in range(rounds + 1):  # the first warms
@@ -95,6 +99,5 @@ async def _load(restante: Installation, past: int) -> None:
             await loading.finished(connection, ids, today - timedelta(days=ago), before, uncollected=unfetched)
         passed = (now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
         await loading.finished(connection, ids, today, todays, seconds=passed)
-        await loading.settled_down(connection)
     finally:
         await connection.close()
