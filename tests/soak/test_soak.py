@@ -26,9 +26,11 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 RATE = float(os.environ.get("SOAK_RATE", "3333"))
 _SETTLING = min(300.0, SECONDS / 4)  # until memory and tables have the size that this rate needs
 _EVERY = max(5.0, SECONDS / 60)  # between samples
+_LONG = SECONDS >= 900  # only then sizes have come to where they stay
 _MEMORY_SHARE = 0.05  # that it may grow by after settling
-_MEMORY_FROM_SECONDS = 900.0  # of a soak: before that, caches fill
-_DEAD_ROWS = 60_000  # of a table: three times what lets vacuum begin
+# Autovacuum looks once a minute, and what dies while it works is left to the next time. A task leaves two dead rows in
+# the queue, when it is leased and when it is settled.
+_DEAD_ROWS = 2 * RATE * 120
 _WATCHED = ("queue", "ready", "account", "turn", "lane", "ready_mark")
 
 _TABLES = """
@@ -130,11 +132,12 @@ async def test_nothing_grows_while_it_serves(tmp_path: Path) -> None:
     last = samples[-1]
     assert last.accepted >= 0.98 * RATE * last.at, "it could not accept what was offered"
     assert last.accepted - last.fetched <= 10 * RATE, "it could not do what it accepted"
-    if SECONDS >= _MEMORY_FROM_SECONDS:
-        for name in last.memory:
-            first = samples[0].memory[name]
-            assert all(abs(one.memory[name] - first) <= _MEMORY_SHARE * first for one in samples), name
-    for table in _WATCHED:
-        assert statistics.median(one.dead[table] for one in samples) <= _DEAD_ROWS, table
-        _flat(f"the size of {table}", [max(1.0, one.size[table]) for one in samples], 0.5)
     _flat("the age of the queue", [max(1.0, one.age) for one in samples], 0.5, statistics.median)
+    for table in _WATCHED:
+        assert max(one.dead[table] for one in samples) <= _DEAD_ROWS, table
+        if _LONG:
+            _flat(f"the size of {table}", [max(1.0, one.size[table]) for one in samples], 0.2)
+            _flat(f"dead rows of {table}", [max(1_000, one.dead[table]) for one in samples], 0.2)
+    if _LONG:
+        for name, first in samples[0].memory.items():
+            assert all(abs(one.memory[name] - first) <= _MEMORY_SHARE * first for one in samples), name
