@@ -32,7 +32,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
-from restante.web.fast_path import FastPath
+from restante.web.fast_path import FastPath, HttpProtocol
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -140,7 +140,7 @@ def _records(db: Database, settings: Settings) -> Records:
 def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         loop="none",
         proxy_headers=False,
         lifespan="off",
@@ -157,17 +157,17 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke, or if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
-        asked = build_models(settings)
-        models, watched = asked.watched()
+        models = build_models(settings)
+        counts = models.counts()
         stack.push_async_callback(models.close)
         catalogue = models.catalogue()
         await catalogue.begin()
         reopened = asyncio.Event()
-        pacer = Pacer(db, asked.providers, on_change=reopened.set)
+        pacer = Pacer(db, models.providers, on_change=reopened.set, counts=counts)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         stack.enter_context(background(_list_again(catalogue, reopened)))
-        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, watched=watched)
+        lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, counts=counts)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
@@ -196,7 +196,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         own = Own(db, utc_now, settings.body_bytes, catalogue)
         app = create_app(
             api.operations()
-            + Appendix(db, models.names, meter, utc_now).operations()
+            + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
             + own.operations()
             + RawReplies(db, utc_now).operations(),
@@ -204,7 +204,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names)).routes(),
+            Health(db, lambda: pacer.keys.faults(models.names), len(models.names)).routes(),
         )
         server = _Server(_http(FastPath(app, passwords, collector, meter.count), settings))
         task = asyncio.create_task(_serve(server, server_socket, lease))

@@ -124,7 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="`after:MINUTES`: tasks of Gemini models that come by task_post wait so long, counted from"
             " their posting, and then go to Gemini's Batch API together, at half the price of tokens and within about"
             " a day; a batch that is late, or what fails of one, is called directly. `off`: all are called at once."
-            " Live tasks always are. See docs/batch.md."
+            " Live tasks always are. Experimental: see docs/batch.md."
         ),
     ] = "off"
     gemini_batch_hours: Annotated[

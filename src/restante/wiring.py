@@ -20,7 +20,7 @@ from restante.config import ProviderName, Settings, variable
 from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
-from restante.flow.health import Watched
+from restante.flow.health import Counts
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Batching, Provider
@@ -102,10 +102,9 @@ class Models(msgspec.Struct, frozen=True):
         """Of the providers."""
         return [provider.name for provider in self.providers]
 
-    def watched(self) -> tuple[Models, list[Watched]]:
-        """The same, the calls of every provider counted."""
-        watched = [Watched(provider) for provider in self.providers]
-        return Models(tuple(watched), self.renamed), watched
+    def counts(self) -> list[Counts]:
+        """For the calls of each."""
+        return [Counts(name) for name in self.names]
 
     async def close(self) -> None:
         """Give back what all of them hold."""

@@ -38,8 +38,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke, or
     if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
-        asked = build_models(settings)
-        models, watched = asked.watched()
+        models = build_models(settings)
+        counts = models.counts()
         stack.push_async_callback(models.close)
         settler = Settler(db, utc_now)
         lease = Lease(
@@ -47,13 +47,15 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             f"worker {socket.gethostname()} {os.getpid()}",
             settings.lease_seconds,
             on_lost=lambda token: abandon(token),
-            watched=watched,
+            counts=counts,
             claims=True,
         )
         sender = Sender(AllowList(settings.webhook_allow), proxy=settings.webhook_proxy, ca_bundle=settings.ca_bundle)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(db, lease, sender, utc_now)
-        pacer = Pacer(db, asked.providers, on_change=lambda: runner.wake(), concurrency=settings.concurrency)
+        pacer = Pacer(
+            db, models.providers, on_change=lambda: runner.wake(), concurrency=settings.concurrency, counts=counts
+        )
         runner = Runner(
             db, lease, models.providers, settler, answer_result, concurrency=settings.concurrency, clock=utc_now,
             envelope=postback, on_owed=deliverer.wake, pacer=pacer,
@@ -67,7 +69,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             runner.wake()
             deliverer.wake()
 
-        sending = build_batches(asked.providers)
+        sending = build_batches(models.providers)
         await pacer.begin()
         stack.enter_context(background(pacer.keep()))
         await lease.begin()

@@ -7,26 +7,34 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
 
 from tests.chaos.processes import House, eventually, house
 from tests.emulators.gemini import GeminiEmulator
+from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.quota import Quotas
-from tests.support import task
+from tests.support import OPERATOR, task
 
 QUOTA, MINUTE = 600, 6.0  # so that it is 6,000 in a real minute
 KEY = "a-key-of-the-emulator"
+E = TypeVar("E", GeminiEmulator, OpenAIEmulator)
 FLASH, PRO = "gemini-2.5-flash", "gemini-2.5-pro"
 
 
+def gemini(**settings: Any) -> AbstractContextManager[GeminiEmulator]:
+    """An emulated Gemini that serves."""
+    return emulated(GeminiEmulator(**settings))
+
+
 @contextlib.contextmanager
-def gemini(**settings: Any) -> Iterator[GeminiEmulator]:
+def emulated(emulator: E) -> Iterator[E]:
     """The emulator on a loop of its own, since the test waits for processes."""
-    emulator, loop = GeminiEmulator(**settings), asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(emulator.__aenter__(), loop).result(10)
@@ -175,6 +183,79 @@ def test_starting_with_a_wrong_key(tmp_path: Path) -> None:
             start_workers(made, 1)
             answered(made, ids, 60)
             assert {one.headers["x-goog-api-key"] for one in emulator.requests if one.method == "POST"} == {KEY}
+
+
+WORKSHOP = """
+[servers.workshop]
+url = "{url}"
+key_file = "workshop.key"
+
+[models.mine]
+server = "workshop"
+served = "some-model"
+"""
+
+
+@pytest.mark.contract("12.26 new posts", "12.26 a rejected key")
+@pytest.mark.parametrize("refuses", [401, 403])
+def test_a_server_of_the_map_that_rejects_its_key(tmp_path: Path, refuses: int) -> None:
+    """Contract §12.26 holds for it as for Gemini, which goes on beside it."""
+    file, workshop = tmp_path / "workshop.key", OpenAIEmulator(key=KEY, refuses=refuses)
+    with gemini() as google, emulated(workshop), house(tmp_path) as made:
+        (tmp_path / "models.toml").write_text(WORKSHOP.format(url=workshop.url))
+        file.write_text("bad-key")
+        made.env |= {"RESTANTE_GEMINI_BASE_URL": google.url, "GEMINI_API_KEY": KEY}
+        made.env |= {"RESTANTE_MODELS": str(tmp_path / "models.toml")}
+        up = made.start("up", "up", "--workers", "0")
+        made.url = up.wait_for(r"up at (http://\S+)")[1]
+        assert "API keys of workshop: 1 of 1 rejected; tasks wait for a good one, new ones are refused" in up.log
+        assert ready(made) == (200, {"ok": True, "reasons": ["API key rejected"]}), "Gemini's tasks are taken"
+        assert status(made) == "partial_outage"
+        refused = made.http(lambda http: http.post([task(model_name="mine"), task(model_name=FLASH)]))
+        assert [one["status_code"] for one in refused["tasks"]] == [50301, 20100]
+        assert "(API key rejected)" in refused["tasks"][0]["status_message"] and refused["tasks"][0]["cost"] == 0
+        beside = refused["tasks"][1]["id"]
+
+        file.write_text(KEY)
+        eventually("ready", lambda: ready(made) == (200, {"ok": True}))
+        assert status(made) == "ok"
+        ids = made.post([task(f"question {number}", model_name="mine") for number in range(100)])
+        file.write_text("bad-key")
+        workshop.heard.clear()
+        start_workers(made, 2)
+        eventually("shut", lambda: ready(made) == (200, {"ok": True, "reasons": ["API key rejected"]}))
+        eventually("Gemini's", lambda: made.sql("select state from task where id = $1", beside)[0][0] == 1)
+        [live] = made.http(lambda http: http.post([task(model_name="mine")], "live"))["tasks"]
+        assert live["status_code"] == 50301 and "(API key rejected)" in live["status_message"] and live["cost"] == 0
+        assert made.sql("select count(*) from queue where state = 0 and tries = 0 and wasted = 0")[0][0] == len(ids)
+        assert not [body for _, _, body in workshop.heard if body], "not one call for each queued task"
+
+        file.write_text(KEY)
+        answered_but_live(made, [*ids, beside])
+        assert "bad-key" not in "".join(path.read_text() for path in tmp_path.glob("*.err"))
+
+
+def answered_but_live(made: House, ids: list[str]) -> None:
+    """All are answered but one live task, which was refused and refunded."""
+    made.settled()
+    states = made.sql("select state, count(*) from task group by 1 order by 1")
+    assert [tuple(row) for row in states] == [(1, len(ids)), (2, 1)], states
+    made.audit()
+
+
+def status(made: House) -> str:
+    """What clients are told of live calls."""
+
+    async def ask() -> Any:
+        proof = {"Authorization": aiohttp.encode_basic_auth(*OPERATOR)}
+        async with (
+            aiohttp.ClientSession(headers=proof) as http,
+            http.get(f"{made.url}/v3/appendix/status") as response,
+        ):
+            return await response.json()
+
+    [ours, _] = asyncio.run(ask())["tasks"][0]["result"]
+    return {one["endpoint"]: str(one["status"]) for one in ours["endpoints"]}["live"]
 
 
 def ready(made: House, path: str = "readyz") -> tuple[int, Any]:

@@ -69,6 +69,7 @@ class Made:
     state: str = "RUNNING"
     results: list[Json] = field(default_factory=list)
     deleted: bool = False
+    owner: str = ""
 
 
 class Batches:
@@ -85,6 +86,9 @@ class Batches:
         self.executed: Counter[str] = Counter()
         self.files: dict[str, bytes] = {}
         self.results_asked = 0
+        self.owners: dict[str, str] = {}  # Google's projects by their keys; all others are of one
+        self.foreign: Callable[[], web.Response] = forbidden
+        self.knows_fields = True
         self._uploads: dict[str, bytearray] = {}
         self._numbers = itertools.count(1)
 
@@ -122,6 +126,7 @@ class Batches:
         made = Made(
             f"batches/b{next(self._numbers)}", asked.get("displayName") or asked.get("display_name", ""), model, items,
             "requests" not in source, self.fates.popleft() if self.fates else Fate(), time.monotonic() + self.takes,
+            owner=self._owner(request),
         )  # fmt: skip
         self.made.append(made)
         said = _operation(made)
@@ -151,19 +156,32 @@ class Batches:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
-        return _unknown() if made is None else web.json_response(_operation(made))
+        if made is None:
+            return unknown()
+        return self.foreign() if made.owner != self._owner(request) else web.json_response(_operation(made))
+
+    def _owner(self, request: web.Request) -> str:
+        return self.owners.get(request.headers.get("x-goog-api-key", ""), "")
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        known = [made for made in reversed(self.made) if not made.deleted]
+        if "fields" in request.query and not self.knows_fields:
+            return _error(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
+        mine = self._owner(request)
+        known = [made for made in reversed(self.made) if not made.deleted and made.owner == mine]
         size, start = int(request.query.get("pageSize", "10")), int(request.query.get("pageToken", "0"))
         page = known[start : start + size]
         for made in page:
             self._now(made)
         said = [_operation(made) for made in page]
         if "fields" in request.query:
-            assert request.query["fields"] == "nextPageToken,operations(name,metadata(displayName,state))"
-            kept = ("displayName", "state")
-            said = [{"name": one["name"], "metadata": {name: one["metadata"][name] for name in kept}} for one in said]
+            asked = "nextPageToken,operations(name,done,error(code),metadata(displayName,state))"
+            assert request.query["fields"] == asked
+            said = [
+                {name: one[name] for name in ("name", "done") if name in one}
+                | ({"error": {"code": one["error"]["code"]}} if "error" in one else {})
+                | {"metadata": {name: one["metadata"][name] for name in ("displayName", "state")}}
+                for one in said
+            ]
         body: Json = {"operations": said} if said else {}
         if start + size < len(known):
             body["nextPageToken"] = str(start + size)
@@ -172,7 +190,7 @@ class Batches:
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
         if made is None:
-            return _unknown()
+            return unknown()
         if made.state == "RUNNING":
             self._finish(made, "CANCELLED")
         return web.json_response({})
@@ -180,7 +198,9 @@ class Batches:
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         made = self._known(request)
         if made is None:
-            return _unknown()
+            return unknown()
+        if made.owner != self._owner(request):
+            return self.foreign()
         made.deleted = True
         return web.json_response({})
 
@@ -215,11 +235,21 @@ class Batches:
     async def _download(self, request: web.Request) -> web.StreamResponse:
         self.results_asked += 1
         body = self.files.get(f"files/{request.match_info['name']}")
-        return _unknown() if body is None else web.Response(body=body, content_type="application/jsonl")
+        return unknown() if body is None else web.Response(body=body, content_type="application/jsonl")
 
     async def _delete_file(self, request: web.Request) -> web.StreamResponse:
         found = self.files.pop(f"files/{request.match_info['name']}", None)
-        return _unknown() if found is None else web.json_response({})
+        return unknown() if found is None else web.json_response({})
+
+
+def forbidden() -> web.Response:
+    """What is said of another project's things, and of some that are none."""
+    return _error(403, "PERMISSION_DENIED", "You do not have permission to access it or it may not exist.")
+
+
+def unknown() -> web.Response:
+    """What is said of things that there are not."""
+    return _error(404, "NOT_FOUND", "Requested entity was not found.")
 
 
 def _operation(made: Made) -> Json:
@@ -252,10 +282,6 @@ def _operation(made: Made) -> Json:
     else:
         said["error"] = {"code": 13, "message": f"Batch {made.state.lower()}."}
     return said
-
-
-def _unknown() -> web.Response:
-    return _error(404, "NOT_FOUND", "Requested entity was not found.")
 
 
 def _error(status: int, name: str, message: str) -> web.Response:

@@ -43,6 +43,7 @@ class OpenAIEmulator:
     """`async with OpenAIEmulator() as emulator:` serves at `emulator.url`. Replies in `script` come first."""
 
     key: str | None = None
+    refuses: int = 401  # another key, with this status
     names: tuple[str, ...] | None = ("some-model",)  # None: no list of models
     tls: ssl.SSLContext | None = None
     script: deque[Reply] = field(default_factory=deque)
@@ -75,7 +76,9 @@ class OpenAIEmulator:
         self.heard.append((request.path, dict(request.headers), msgspec.json.decode(await request.read())))
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             error = {"message": f"Incorrect API key: {request.headers.get('Authorization')}", "code": "invalid_api_key"}
-            return await reply({"error": error}, 401)()
+            return await reply({"error": error}, self.refuses)()
+        if not self.heard[-1][2].get("messages"):
+            return await reply({"error": {"message": "'messages' is required", "code": 400}}, 400)()
         return await (self.script.popleft() if self.script else reply(completion()))()
 
     async def _list(self, request: web.Request) -> web.StreamResponse:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from itertools import count
 
-import msgspec
 import pytest
 
 from restante.core.answer import Answer, Failure
@@ -15,66 +14,27 @@ from restante.core.limits import BATCH_HOURS, BATCH_POLL_SECONDS
 from restante.core.money import Nano
 from restante.core.task import Model
 from restante.flow import batch as batch_module
-from restante.flow.accept import Acceptor, Waker
-from restante.flow.batch import Batcher
 from restante.flow.batch_plan import plan
 from restante.flow.end import expire
 from restante.flow.erase import erase
 from restante.flow.lease import Lease
 from restante.flow.pause import pause_account, pause_model
-from restante.providers.gemini import GeminiProvider
 from restante.providers.gemini_batch import GeminiBatches
 from restante.providers.provider import Call, Sent
 from restante.store import batches, queue
-from restante.store.batches import Known, Stage
+from restante.store.batches import Stage
 from restante.web.wire import answer_result, postback
 from tests.emulators.batches import HANGS
-from tests.emulators.gemini import Fault, GeminiEmulator
+from tests.emulators.gemini import Fault
+from tests.flow.batching import USAGE, Office, opened
 from tests.flow.conftest import Shop
-from tests.support import differences, open_account
-
-USAGE = "[[usage=120,800,300]]"
-NOW = plan(0.0, 60.0)  # what has been posted is due
-
-
-class Office:
-    """A shop whose tasks gather for the emulated Gemini, and a batcher that a test makes look."""
-
-    def __init__(self, shop: Shop, lease: Lease, google: GeminiEmulator, provider: GeminiProvider) -> None:
-        self.shop, self.db, self.google = shop, shop.db, google
-        self.lease, self.provider = lease, provider
-        self.projects = ["a project"]
-        shop.acceptor = Acceptor(shop.db, Waker(shop.db), shop.clock, gather={"gemini": 120.0})
-        shop.provider = "gemini"
-
-    def batcher(self, **changes: object) -> Batcher:
-        made = msgspec.structs.replace(NOW, **{"poll": (0.0,), "doubt": 10.0} | changes)
-        return Batcher(
-            self.db, self.lease, GeminiBatches(self.provider), made, projects=lambda: self.projects,
-            render=answer_result, envelope=postback, clock=self.shop.clock,
-        )  # fmt: skip
-
-    async def looks(self, batcher: Batcher, most: int = 20) -> None:
-        """Look until nothing is due, or so often."""
-        for _ in range(most):
-            if not await batcher.step():
-                return
-
-    async def known(self) -> list[Known]:
-        return await batches.listed(self.db, 10, only_open=False)
+from tests.support import open_account
 
 
 @pytest.fixture
 async def office(shop: Shop) -> AsyncIterator[Office]:
-    async with GeminiEmulator() as google:
-        google.batches.takes = 0.0
-        provider = GeminiProvider(lambda: "good-key", google.url)
-        provider.key = lambda project: "good-key"  # type: ignore[method-assign]
-        lease = Lease(shop.db, "a worker", 60)
-        await lease.begin()
-        yield Office(shop, lease, google, provider)
-        await provider.close()
-        assert not await differences(shop.db)
+    async with opened(shop) as made:
+        yield made
 
 
 def test_a_short_time_for_the_whole_shortens_its_parts() -> None:
@@ -189,25 +149,6 @@ async def test_a_batch_made_twice_by_mistake_is_cancelled_once(office: Office) -
     )
     assert await batcher.step()
     assert [one.state for one in office.google.batches.made] == ["RUNNING", "CANCELLED"]
-
-
-async def test_a_project_whose_key_is_gone_makes_no_batch(office: Office) -> None:
-    await office.shop.post("hi")
-    office.projects = []
-    assert await office.batcher().gather() == 0
-    office.projects = ["a project"]
-    office.google.batches.refusals.append(Fault(429).response())
-    batcher = office.batcher()
-    assert await batcher.gather() == 1
-    office.projects = []
-    assert await batcher.step()
-    [one] = await office.known()
-    assert (one.state, one.outcome) == (Stage.GATHERED, "no project may be called now")
-    assert not office.google.batches.made
-    office.projects = ["another"]
-    await office.looks(batcher)
-    [one] = await office.known()
-    assert (one.state, one.project) == (Stage.OVER, "another")
 
 
 async def test_a_refused_batch_leaves_its_tasks_to_direct_calls(office: Office) -> None:

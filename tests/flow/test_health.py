@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from restante.core.answer import Answer, Failure
-from restante.core.errors import ProviderFailed
+from restante.core.errors import InternalError, LiveTimeout, ProviderFailed
 from restante.core.limits import STATUS_CALLS_SECONDS, STATUS_QUEUE_SECONDS, STATUS_WEBHOOK_SECONDS
-from restante.core.task import Prompt
-from restante.flow.health import Health, Status, Watched, judge, look, together, worst
+from restante.core.task import Model, Prompt
+from restante.flow.health import Counts, Health, Status, judge, look, together, worst
 from restante.flow.lease import Lease
+from restante.flow.live import Live
+from restante.flow.pacing import Pacer
 from restante.flow.settle import failed
-from restante.providers.api_key import KEY_REJECTED
+from restante.providers.api_key import KEY_REJECTED, REJECTED
 from restante.providers.provider import Call
 from restante.providers.registry import scripted_models
 from restante.providers.scripted import ScriptedProvider
@@ -23,7 +25,8 @@ from restante.store import queue
 from restante.store.database import Database
 from restante.store.deliveries import Kind, Owed
 from restante.store.health import Processes
-from tests.flow.conftest import Shop
+from tests.flow.conftest import Shop, until
+from tests.flow.test_run import working
 from tests.support import differences, open_account
 
 WELL = Health(Status.OK, Status.OK, Status.OK, Status.OK)
@@ -61,6 +64,18 @@ def test_what_the_provider_makes_of_it(said: dict[str, float], task_post: str, l
     assert (found.task_post, found.live, found.task_get, found.webhooks) == (task_post, live, "ok", "ok")
 
 
+async def test_a_provider_that_takes_none_of_its_keys_is_out_although_nobody_calls_it(db: Database) -> None:
+    """Contract §12.26. What its calls said of its keys before does not count: they may be good by now."""
+    assert judge(processes(), None, None, shut=True).live == "major_outage"
+    counts = Counts("gemini")
+    counts.heard(REJECTED)
+    assert msgspec.json.decode(counts.report())["rejected_at"] == 0
+    names = ["gemini", "workshop"]
+    assert (await look(db, names, lambda asked: [one for one in asked if one == "gemini"])).live == "partial_outage"
+    assert (await look(db, names, lambda asked: asked)).live == "major_outage"
+    assert (await look(db, names)).live == "ok"
+
+
 def test_what_waiting_makes_of_it() -> None:
     bounds = (STATUS_QUEUE_SECONDS, STATUS_WEBHOOK_SECONDS)
     assert judge(processes(), None, None) == judge(processes(), *bounds) == WELL
@@ -72,50 +87,57 @@ def test_what_waiting_makes_of_it() -> None:
 async def test_calls_are_counted_for_five_minutes() -> None:
     """The provider's faults are failures, a prompt's own are not."""
     now = 0.0
-    watched = Watched(ScriptedProvider(scripted_models()), lambda: now, lambda: 1_000.0 + now)
+    counts, provider = Counts("scripted", lambda: now, lambda: 1_000.0 + now), ScriptedProvider(scripted_models())
 
     def report() -> tuple[int, int, float, float]:
-        said = msgspec.json.decode(watched.report())
+        said = msgspec.json.decode(counts.report())
         return said["calls"], said["failed"], said["rejected_at"], said["taken_at"]
 
     assert report() == (0, 0, 0, 0)
     for prompt in ("hi", "[[blocked=SAFETY]]", "[[fail=wrong_prompt]]", "[[fail=overloaded]]"):
-        await watched.generate(call(prompt))
+        counts.heard(await provider.generate(call(prompt)))
     assert report() == (4, 1, 0, 1_000)
     now = 250.0
-    assert isinstance(await watched.generate(call(f"[[fail={KEY_REJECTED}]]")), Failure)
+    counts.heard(await provider.generate(call(f"[[fail={KEY_REJECTED}]]")))
     assert report() == (5, 2, 1_250, 1_000)
     now = STATUS_CALLS_SECONDS + 10
     assert report() == (1, 1, 1_250, 1_000)
 
 
-async def test_a_provider_that_breaks_or_hangs_has_failed() -> None:
+async def test_a_provider_that_breaks_or_hangs_has_failed(shop: Shop, db: Database) -> None:
+    """In the queue and live, and however it is said to the client."""
+
     class Broken(ScriptedProvider):
         async def generate(self, call: Call) -> Answer | Failure:
-            if call.seconds > 1:
+            if call.prompt.user_prompt == "breaks":
                 raise ValueError("a bug")
             await asyncio.Event().wait()
             raise AssertionError
 
-    watched = Watched(Broken(scripted_models()))
-    with pytest.raises(ValueError, match="a bug"):
-        await watched.generate(call("hi"))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await watched.generate(call("hi", 0.05))
-    with pytest.raises(TimeoutError):  # somebody gave up long before its time: nothing is known of the provider
-        async with asyncio.timeout(0.01):
-            await watched.generate(call("hi", 1.0))
-    assert msgspec.json.decode(watched.report())["failed"] == msgspec.json.decode(watched.report())["calls"] == 2
+    provider, counts = Broken(scripted_models()), Counts("scripted")
+    pacer = Pacer(db, [provider], counts=[counts])
+    lease = Lease(db, "a process", 60)
+    await lease.begin()
+    asking = Live(db, lease, [provider], shop.settler, shop.clock, seconds=0.05, pacer=pacer)
+    model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
+    for prompt in ("breaks", "hangs"):
+        _, outcome, _ = await asking.ask(shop.id, model, Prompt(user_prompt=prompt, model_name="gemini-2.5-flash"))
+        assert isinstance(outcome, InternalError if prompt == "breaks" else LiveTimeout)
+    await lease.end()
+    await shop.post("breaks")
+    async with working(shop, provider, pacer=pacer) as runner:
+        await until(lambda: msgspec.json.decode(counts.report())["calls"] == 3 and runner.in_flight == 0)
+    assert msgspec.json.decode(counts.report())["failed"] == 3
+    assert not await differences(db)
 
 
 async def beat(db: Database, *prompts: str, claims: bool = False) -> Lease:
     """A process whose first heartbeat told how these calls ended."""
-    watched = Watched(ScriptedProvider(scripted_models()))
-    lease = Lease(db, "a process", 60, watched=[watched], claims=claims)
+    counts, provider = Counts("scripted"), ScriptedProvider(scripted_models())
+    lease = Lease(db, "a process", 60, counts=[counts], claims=claims)
     await lease._register()
     for prompt in prompts:
-        await watched.generate(call(prompt))
+        counts.heard(await provider.generate(call(prompt)))
     await lease._beat_once()
     return lease
 
@@ -147,20 +169,18 @@ def test_an_outage_is_major_only_if_it_is_every_providers() -> None:
 
 
 async def test_each_provider_of_a_process_is_counted_by_itself(db: Database) -> None:
-    class Workshop(ScriptedProvider):
-        name = "workshop"
-
-    watched = [Watched(kind(scripted_models())) for kind in (ScriptedProvider, Workshop)]
-    lease = Lease(db, "a process", 60, watched=watched, claims=True)
+    scripted, workshop = Counts("scripted"), Counts("workshop")
+    answers = ScriptedProvider(scripted_models()).generate
+    lease = Lease(db, "a process", 60, counts=[scripted, workshop], claims=True)
     await lease._register()
     for _ in range(10):
-        await watched[1].generate(call("[[fail=overloaded]]"))
-    await watched[0].generate(call(f"[[fail={KEY_REJECTED}]]"))
+        workshop.heard(await answers(call("[[fail=overloaded]]")))
+    scripted.heard(await answers(call(f"[[fail={KEY_REJECTED}]]")))
     await lease._beat_once()
     assert (await look(db, ["workshop"])).live == "partial_outage"
     assert (await look(db, ["scripted"])).live == "major_outage"
     assert (await look(db, ["scripted", "workshop"])).live == "partial_outage"
-    await watched[0].generate(call("hi"))
+    scripted.heard(await answers(call("hi")))
     await lease._beat_once()
     assert (await look(db, ["scripted"])) == WELL
     assert (await look(db, ["scripted", "elsewhere"])).task_post == "partial_outage", "nobody serves elsewhere"

@@ -24,8 +24,11 @@ from tests.flow.test_run import finished, working
 from tests.support import differences
 
 MODEL = "gemini-2.5-flash"
-REJECTED = Failure(reason="API key rejected", transient=True, waits=True)
+REJECTED = Failure(reason="API key rejected", transient=True, waits=True, doubts_key=True)
 EXHAUSTED = Failure(reason="rate_limit_exceeded", transient=True, strain="quota", retry_after=30.0)
+
+
+ANSWER = Answer(model_name="keyed", input_tokens=1, output_tokens=1, items=Answer.message("yes"))
 
 
 class Keyed:
@@ -68,6 +71,12 @@ class Keyed:
         if waiting := self.outcomes.get(call.project):
             return waiting.pop(0)
         return Answer(model_name="keyed", input_tokens=self.input_tokens, output_tokens=1, items=Answer.message("yes"))
+
+    async def told(self, call: Call) -> Answer | Failure:
+        """What `outcomes` say, whether the key is bad or not."""
+        self.calls.append(call)
+        waiting = self.outcomes.get(call.project)
+        return waiting.pop(0) if waiting else ANSWER
 
     async def close(self) -> None: ...
 

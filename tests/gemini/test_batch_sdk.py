@@ -11,9 +11,10 @@ import pytest
 from google import genai
 from google.genai import types
 
+from restante.core.answer import Failure
 from restante.core.task import Prompt
 from restante.providers.gemini import GeminiProvider
-from restante.providers.gemini_batch import GeminiBatches
+from restante.providers.gemini_batch import GeminiBatches, _sent
 from restante.providers.provider import Call, Sent
 from tests.emulators.batches import HALF_FAILS, HANGS
 from tests.emulators.gemini import GeminiEmulator, camel
@@ -114,6 +115,31 @@ async def test_we_ask_what_the_sdk_asks(sdk: genai.Client, ours: GeminiBatches, 
     assert isinstance(made, Sent)
     mine = camel(emulator.requests[-1].body)
     assert json.dumps(mine, sort_keys=True) == json.dumps(theirs, sort_keys=True)
+
+
+async def test_a_list_that_takes_no_fields_is_asked_for_whole(ours: GeminiBatches, emulator: GeminiEmulator) -> None:
+    emulator.batches.knows_fields = False
+    call = Call(task_id="1", model=MODEL, prompt=Prompt(user_prompt="one", model_name=MODEL), seconds=9.0)
+    for name in ["ours", *(f"other {number}" for number in range(20))]:  # more than a page of them
+        await ours.create("", MODEL, name, items=[ours.item(call)], file="", seconds=9.0)
+    found = await ours.find("", "ours")
+    assert not isinstance(found, Failure) and [one.name for one in found] == ["batches/b1"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "known"),
+    [
+        ({"metadata": {"state": "BATCH_STATE_RUNNING"}}, ("RUNNING", False, False)),
+        ({"metadata": {"state": "BATCH_STATE_SUCCEEDED"}, "done": True}, ("SUCCEEDED", True, False)),
+        ({"metadata": {"state": "JOB_STATE_CANCELLED"}, "done": True, "error": {"code": 1}}, ("CANCELLED", True, True)),
+        ({"done": True, "error": {"code": 13, "message": "Internal."}}, ("FAILED (code 13)", True, True)),
+        ({"metadata": {"state": "BATCH_STATE_RUNNING"}, "done": True, "error": {}}, ("FAILED (code 0)", True, True)),
+        ({"metadata": {}, "done": True, "response": {}}, ("SUCCEEDED", True, False)),
+    ],
+)
+def test_an_operation_that_is_done_is_over(operation: dict[str, object], known: tuple[str, bool, bool]) -> None:
+    sent = _sent(json.dumps({"name": "batches/b", **operation}).encode())
+    assert isinstance(sent, Sent) and (sent.word, sent.over, sent.stopped) == known
 
 
 async def test_ours_by_file(ours: GeminiBatches, emulator: GeminiEmulator) -> None:

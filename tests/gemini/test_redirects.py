@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 
-from restante.core.limits import DIRECT_URLS_PER_ANSWER
+from restante.core.answer import Answer
+from restante.core.limits import BATCH_DIRECT_URL_SECONDS, DIRECT_URL_SECONDS, DIRECT_URLS_PER_ANSWER
+from restante.core.task import Prompt
+from restante.providers.gemini import GeminiProvider
+from restante.providers.gemini_batch import GeminiBatches
+from restante.providers.provider import Call
 from restante.webhooks import redirects as module
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.redirects import Redirects
 from tests.emulators.gemini import GeminiEmulator
 from tests.emulators.grounding import REDIRECTS
+
+MODEL = "gemini-2.5-flash"
 
 
 @pytest.fixture
@@ -67,16 +75,37 @@ async def test_other_urls_are_not_asked(google: GeminiEmulator, redirects: Redir
 
 
 async def test_a_host_that_hangs_costs_the_bound_and_no_more(google: GeminiEmulator) -> None:
-    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"), seconds=1.0)
+    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"))
     urls = [url(google, "hang.org"), url(google, "zh.ch")]
     began = time.monotonic()
-    assert await redirects.resolve(urls, 5) == {urls[0]: None, urls[1]: "https://www.zh.ch/page-0"}
+    assert await redirects.resolve(urls, 1.0) == {urls[0]: None, urls[1]: "https://www.zh.ch/page-0"}
     assert 1.0 <= time.monotonic() - began < 3
     began = time.monotonic()
-    assert await redirects.resolve(urls[:1], 0.05) == {urls[0]: None}  # the call has less time left than the bound
+    assert await redirects.resolve(urls[:1], 0.05) == {urls[0]: None}
     assert await redirects.resolve(urls[:1], -3) == {urls[0]: None}
     assert time.monotonic() - began < 0.9
     await redirects.close()
+
+
+async def test_an_answer_is_delayed_by_two_seconds_and_one_of_a_batch_by_ten(google: GeminiEmulator) -> None:
+    """Less where less is left of the call; nobody waits for the other."""
+    allowed: list[float] = []
+
+    async def resolve(urls: Sequence[str], seconds: float) -> dict[str, str | None]:
+        allowed.append(seconds)
+        return {}
+
+    provider = GeminiProvider(lambda: "good-key", google.url, resolve=resolve)
+    prompt = Prompt(user_prompt="q [[search=Zurich]]", model_name=MODEL, web_search=True)
+    call = Call(task_id="1", model=MODEL, prompt=prompt, seconds=120.0)
+    answer = await provider.generate(call)
+    assert isinstance(answer, Answer) and answer.raw is not None
+    await provider.generate(msgspec.structs.replace(call, seconds=1.5))
+    said, _ = await GeminiBatches(provider).answer(call, answer.raw)
+    assert isinstance(said, Answer)
+    first, second, batched = allowed
+    assert (first, batched) == (DIRECT_URL_SECONDS, BATCH_DIRECT_URL_SECONDS) and 0 < second <= 0.5
+    await provider.close()
 
 
 async def test_no_citations_no_waiting(google: GeminiEmulator, redirects: Redirects) -> None:
@@ -114,9 +143,9 @@ async def test_many_answers_share_the_slots(
 ) -> None:
     """Those that wait for a slot wait within their time, and give it back when it is over."""
     monkeypatch.setattr(module, "DIRECT_URL_CONCURRENCY", 1)
-    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"), seconds=0.2)
+    redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"))
     with caplog.at_level(logging.ERROR):
-        hanging = asyncio.create_task(redirects.resolve([url(google, "hang.org")], 5))
+        hanging = asyncio.create_task(redirects.resolve([url(google, "hang.org")], 0.2))
         assert await redirects.resolve([url(google, "zh.ch")], 0.05) == {url(google, "zh.ch"): None}
         await hanging
         assert await redirects.resolve([url(google, "zh.ch")], 5) == {url(google, "zh.ch"): "https://www.zh.ch/page-0"}

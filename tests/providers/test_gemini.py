@@ -31,7 +31,7 @@ from restante.providers.provider import Call, Provider
 from tests.emulators.gemini import GeminiEmulator
 from tests.emulators.quota import Quotas
 
-REJECTED = Failure(reason="API key rejected", transient=True, waits=True)
+REJECTED = Failure(reason="API key rejected", transient=True, waits=True, doubts_key=True)
 EMPTY = Failure(reason="empty answer", transient=True, costly=True)
 MALFORMED = Failure(reason="malformed reply", transient=True, costly=True)
 OVERLOADED = Failure(reason="overloaded", transient=True, strain="overloaded")

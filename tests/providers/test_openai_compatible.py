@@ -17,11 +17,11 @@ from restante.core.errors import OperatorError
 from restante.core.limits import PROVIDER_REPLY_BYTES
 from restante.core.money import Nano
 from restante.core.task import Message, Model, Prompt
-from restante.providers.api_key import api_key_source
+from restante.providers.api_key import WITHDRAWN, api_key_source
 from restante.providers.models_map import Offer, Server
 from restante.providers.openai_compatible import OpenAICompatibleProvider
 from restante.providers.openai_wire import answer_of, read_completion
-from restante.providers.provider import Call, Provider
+from restante.providers.provider import Call, Keyed, Paced, Provider
 from tests.emulators.openai import OpenAIEmulator, completion, reply
 
 SECRET = "sk-secret-123"
@@ -142,7 +142,7 @@ def test_odd_replies() -> None:
 
 
 STRAINS: dict[int, Literal["overloaded", "quota"]] = {429: "quota", 503: "overloaded", 529: "overloaded"}
-REJECTED = Failure(reason="API key rejected", transient=True, waits=True)
+REJECTED = Failure(reason="API key rejected", transient=True, waits=True, doubts_key=True)
 CONTEXT = {"type": "exceed_context_size_error", "n_prompt_tokens": 9_001, "n_ctx": 8_192, "message": "too long"}
 
 
@@ -156,7 +156,7 @@ CONTEXT = {"type": "exceed_context_size_error", "n_prompt_tokens": 9_001, "n_ctx
             {},
             Failure(reason="no credit", transient=True, waits=True),
         ),
-        (403, {"error": "no"}, {}, Failure(reason="refused", transient=True, costly=True)),
+        (403, {"error": "no"}, {}, Failure(reason="refused", transient=True, costly=True, doubts_key=True)),
         (429, {"error": {"message": "slow down"}}, {"Retry-After": "7"}, ("rate_limit_exceeded", 7.0)),
         (429, b"", {"Retry-After": "-1"}, ("rate_limit_exceeded", None)),
         (429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, ("rate_limit_exceeded", None)),
@@ -252,6 +252,44 @@ async def test_a_rejected_key_waits_and_a_good_one_mends_it_without_a_restart(
     assert caplog.text.count("does not take the API key") == 1, "said once"
     assert "takes the API key again" in caplog.text
     assert "sk-wrong" not in caplog.text
+
+
+@pytest.mark.parametrize("refuses", [401, 403])
+async def test_a_question_with_nothing_in_it_tells_whether_the_key_is_taken(
+    emulator: OpenAIEmulator, tmp_path: Path, refuses: int
+) -> None:
+    """Not the list of models, which many servers show to everybody. It costs nothing: no prompt, no answer."""
+    emulator.key, emulator.refuses = SECRET, refuses
+    file = tmp_path / "key"
+    file.write_text("sk-wrong-456")
+    async with provider_of(emulator, key=api_key_source(None, file)) as provider:
+        assert isinstance(provider, Keyed) and not isinstance(provider, Paced)
+        [bad] = provider.projects()
+        assert "sk-wrong" not in bad
+        assert await provider.probe(bad) == REJECTED
+        file.write_text(SECRET)
+        [good] = provider.projects()
+        assert good != bad
+        assert await provider.probe(good) is None
+        assert await provider.probe(bad) == WITHDRAWN
+        file.unlink()
+        assert await provider.probe(good) == WITHDRAWN
+        with pytest.raises(OperatorError):
+            provider.projects()
+    assert [body for _, _, body in emulator.heard] == [{}, {}]
+
+
+@pytest.mark.parametrize(("status", "told"), [(404, True), (402, True), (429, False), (503, False), (500, False)])
+async def test_what_a_server_says_without_looking_at_the_key_tells_nothing(
+    emulator: OpenAIEmulator, status: int, told: bool
+) -> None:
+    async with provider_of(emulator) as provider:
+        [none] = provider.projects()
+        emulator.key, emulator.refuses = SECRET, status
+        found = await provider.probe(none)
+        assert (found is None) == told and (found is None or not found.doubts_key)
+    async with provider_of(emulator, url="http://127.0.0.1:1/v1") as provider:
+        assert await provider.probe(none) == Failure(reason="connection failed", transient=True)
 
 
 async def test_a_task_of_a_model_that_the_map_lost_waits(emulator: OpenAIEmulator) -> None:

@@ -67,8 +67,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     `reason` is shown to the client in brackets (50301): a short phrase, no secrets, no URLs.
     `transient` says that the same call may succeed later; then it is tried again, not before
     `retry_after` seconds where the provider named a time. `waits`: the task is not at fault and waits for
-    the operator, however often it is tried (a rejected key, contract §12.26). `costly`: the call may have been paid
-    for, or broke us, so it is not tried again for ever as other transient ones are.
+    the operator, however often it is tried (a rejected key, contract §12.26). `doubts_key`: it may be the key that was
+    refused; an unpaid question decides (restante.flow.keys). `costly`: the call may have been paid for, or broke us,
+    so it is not tried again for ever as other transient ones are.
     `strain` says that the provider has too much to do: "overloaded" asks for fewer calls at once; "quota" puts off
     every call of this project and model for `retry_after` (by itself not at all), `quota` being what it named.
     """
@@ -77,6 +78,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     transient: bool = False
     retry_after: float | None = None
     waits: bool = False
+    doubts_key: bool = False
     costly: bool = False
     strain: Literal["overloaded", "quota"] | None = None
     quota: Quota = Quota()

@@ -176,7 +176,7 @@ GEMINI_CONCURRENCY: Final = 10_000  # calls in flight of a process; RESTANTE_CON
 DIRECT_URL_SECONDS: Final = 2.0  # for all citations of an answer together: the most that they delay it
 DIRECT_URL_MARGIN_SECONDS: Final = 1.0  # of a call's time that is left for settling what was paid for
 DIRECT_URLS_PER_ANSWER: Final = 50  # Google cites 3 to 20 pages
-DIRECT_URL_CONCURRENCY: Final = 200  # such requests in flight in a process; those that wait, wait in their 2 s
+DIRECT_URL_CONCURRENCY: Final = 200  # such requests in flight in a process; to wait for one counts too
 DIRECT_URLS_REMEMBERED: Final = 20_000  # in one process, some 10 MB; the least used is forgotten first
 DIRECT_URL_CHARS: Final = 8_192  # of a Location header, which is what aiohttp reads at the most
 
@@ -230,7 +230,8 @@ UNNAMED_PAUSE_SECONDS: Final = 1.0  # of a bucket that refuses its only call and
 PUT_BACK_MAX: Final = 5  # times that a task keeps its turn although a quota was used up; then it is parked
 PUT_BACK_REMEMBERED: Final = 10_000  # tasks of a process that this is counted for
 KEY_WAIT_SECONDS: Final = 60.0  # between looks whether a rejected key is good again (contract §12.26)
-KEY_PROBE_SECONDS: Final = 10.0  # for such a look, an unpaid list of one model
+KEY_PROBE_SECONDS: Final = 10.0  # for such a look: an unpaid list of one model, or a question with nothing in it
+KEY_SHUT_SECONDS: Final = 86_400.0  # after the last such look: then nobody has the key any more
 KEYS_MAX: Final = 100  # API keys of one provider
 API_KEYS_BYTES: Final = 65_536  # of the file that holds them
 
@@ -256,7 +257,7 @@ BATCH_DOUBT_SECONDS: Final = 2 * BATCH_CREATE_SECONDS
 BATCH_MAKING_SECONDS: Final = 3_600.0  # that Google may refuse to make one; then its tasks are called directly
 BATCH_LIST_PAGES: Final = 20  # of 100 batches each, newest first, in which ours is looked for
 BATCH_KEPT_DAYS: Final = 90  # that a batch is remembered after its end
-BATCH_DIRECT_URL_SECONDS: Final = 10.0  # to ask where the citations of one answer lead
+BATCH_DIRECT_URL_SECONDS: Final = 10.0  # as DIRECT_URL_SECONDS, of an answer that nobody waits for
 
 # --- the embedded PostgreSQL (notes embedded, A) ---------------------------------------------------------
 POSTGRES_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107, macOS 103

@@ -31,6 +31,7 @@ from restante.core.limits import (
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow.batch_find import Finder
 from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
@@ -69,6 +70,7 @@ class Batcher:
         self._provider = provider
         self._plan = plan
         self._projects = projects
+        self._finder = Finder(provider, projects)
         self._render = render
         self._envelope = envelope
         self._clock = clock
@@ -162,18 +164,19 @@ class Batcher:
             if not (project := self._pick()):
                 await self._put_off(token, batch, Failure(reason="no project may be called now", transient=True))
                 return
-            batch = replace(batch, project=project, file=None)
+            batch = replace(await self._without_file(token, batch), project=project)
         if await batches.paused(self._db, batch):
             await self._put_off(token, batch, Failure(reason="its model is paused", transient=True))
             return
         if await batches.leave_barred(self._db, token, batch.id):
-            batch = replace(batch, file=None)  # it has their calls in it
+            batch = await self._without_file(token, batch)  # it has their calls in it
             self._on_ready()
         items = await self._items(batch)
         if not items:
             await self._give_up(token, batch, "nothing was left in it")
             return
-        if batch.file is None and not self._provider.inline(items):
+        uploaded = batch.file is None and not self._provider.inline(items)
+        if uploaded:
             file = await self._provider.upload(batch.project, batch.name, items)
             if isinstance(file, Failure):
                 await self._put_off(token, batch, file)
@@ -181,6 +184,8 @@ class Batcher:
             batch = replace(batch, file=file)
         batch = replace(batch, state=Stage.ASKED)
         if not await batches.write(self._db, token, batch, asking=True):
+            if uploaded:
+                await self._finder.forget(batch)
             return
         made = await self._provider.create(
             batch.project,
@@ -200,6 +205,14 @@ class Batcher:
         else:
             log.warning("batch %s: whether it was made is not known: %s", batch.name, made.reason)
             await batches.write(self._db, token, replace(batch, outcome=made.reason), look_in=self._pause(batch))
+
+    async def _without_file(self, token: int, batch: Batch) -> Batch:
+        """The calls uploaded for it are not those that will go."""
+        bare = replace(batch, file=None)
+        # Whoever goes on with the batch must not believe in a file that is gone.
+        if batch.file is not None and await batches.write(self._db, token, bare):
+            await self._finder.forget(batch)
+        return bare
 
     async def _disown(self, batch: Batch, made: Sent) -> None:
         """Ours was made when the batch had become another's: it stays only if that one found it and keeps it."""
@@ -240,7 +253,7 @@ class Batcher:
 
     async def _resolve(self, token: int, batch: Batch) -> None:
         """It was asked for and nobody saw what came of it: the provider knows it by our name, or it was not made."""
-        found = await self._provider.find(batch.project, batch.name)
+        batch, found = await self._finder.named(batch)
         if isinstance(found, Failure):
             if batch.left <= 0:
                 await self._give_up(token, batch, f"it cannot be found: {found.reason}")
@@ -258,18 +271,18 @@ class Batcher:
             await batches.write(self._db, token, replace(batch, state=Stage.GATHERED), look_in=0.0)
 
     async def _spare(self, batch: Batch, twins: Sequence[Sent]) -> None:
-        for twin in twins:
+        for twin in (one for one in twins if not one.over):
             log.error("batch %s was made twice; %s is cancelled", batch.name, twin.name)
             await self._provider.cancel(batch.project, twin.name)
 
     async def _look(self, token: int, batch: Batch) -> None:
         """How it goes: over, late, or still running."""
+        batch, sent = await self._finder.look(batch)
         assert batch.remote is not None
         if batch.asks > 1:  # asked for again: did the first ask work, late?
-            found = await self._provider.find(batch.project, batch.name)
+            _, found = await self._finder.named(batch)
             if not isinstance(found, Failure):
-                await self._spare(batch, [one for one in found if one.name != batch.remote and not one.over])
-        sent = await self._provider.look(batch.project, batch.remote)
+                await self._spare(batch, [one for one in found if one.name != batch.remote])
         if isinstance(sent, Failure) and not sent.transient:
             await self._give_up(token, batch, f"the provider does not know it: {sent.reason}")
             return
@@ -304,8 +317,8 @@ class Batcher:
             log.warning("batch %s (%s): %d tasks are called directly", batch.name, batch.outcome, left)
             self._on_ready()
         ours = await batches.write(self._db, token, replace(batch, state=Stage.OVER), look_in=0.0)
-        if ours and (batch.remote is not None or batch.file is not None):
-            await self._provider.delete(batch.project, batch.remote or "", batch.file or "")
+        if ours:
+            await self._finder.forget(batch)
 
     async def _read(self, token: int, batch: Batch, sent: Sent) -> Failure | None:
         """Settle what the batch answered; a Failure when the rest cannot be read now."""

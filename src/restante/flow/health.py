@@ -6,7 +6,6 @@ process can tell of all of them.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -22,13 +21,9 @@ from restante.core.limits import (
     STATUS_QUEUE_SECONDS,
     STATUS_WEBHOOK_SECONDS,
 )
-from restante.core.task import Model
-from restante.providers.provider import Call, Provider
 from restante.store import health
 from restante.store.database import Session
 from restante.store.health import Processes
-
-_TIMED_OUT = 0.99  # of a call's time: whoever cancels it then does so because it ran out; their clock began before ours
 
 
 class Status(StrEnum):
@@ -66,50 +61,30 @@ class Report(msgspec.Struct, frozen=True):
     taken_at: float
 
 
-class Watched:
-    """A provider whose calls are counted. A call fails when the provider is at fault: its failure is transient, or it
-    broke, or it ignored its time-out. What is wrong with a prompt, a safety filter included, is no failure of it."""
+class Counts:
+    """How the calls of a provider ended, as flow/pacing hears of them. A call fails when the provider is at fault: its
+    failure is transient, or it broke, or it ignored its time-out. What is wrong with a prompt, a safety filter
+    included, is no failure of it."""
 
     def __init__(
-        self, provider: Provider, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+        self, name: str, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
     ) -> None:
-        self._provider = provider
         self._clock = clock
         self._now = now
         self._buckets: dict[int, list[int]] = {}  # number of the bucket -> [calls, failed]
         self._rejected_at = 0.0
         self._taken_at = 0.0
-        self.name = provider.name
-        self.concurrency = provider.concurrency
+        self.name = name
 
-    async def models(self) -> tuple[Model, ...]:
-        """The provider's own."""
-        return await self._provider.models()
-
-    async def generate(self, call: Call) -> Answer | Failure:
-        """The provider's own, counted."""
-        began = self._clock()
-        try:
-            outcome = await self._provider.generate(call)
-        except asyncio.CancelledError:
-            if self._clock() - began >= _TIMED_OUT * call.seconds:
-                self._count(failed=True)
-            raise
-        except Exception:
-            self._count(failed=True)
-            raise
+    def heard(self, outcome: Answer | Failure) -> None:
+        """A call ended so."""
         if isinstance(outcome, Failure):
             self._count(failed=outcome.transient or outcome.waits)
-            if outcome.waits:
+            if outcome.waits and not outcome.doubts_key:  # of keys, flow/keys knows more
                 self._rejected_at = self._now()
         else:
             self._count(failed=False)
             self._taken_at = self._now()
-        return outcome
-
-    async def close(self) -> None:
-        """The provider's own."""
-        await self._provider.close()
 
     def report(self) -> str:
         """The Report, as JSON."""
@@ -132,9 +107,12 @@ class Watched:
         return int(self._clock()) // STATUS_CALLS_BUCKET_SECONDS
 
 
-def judge(processes: Processes, ready_seconds: float | None, delivery_seconds: float | None) -> Health:
-    """What these figures mean. `ready_seconds`, `delivery_seconds`: how long the oldest of each waits, None: none."""
-    provider = _provider(processes)
+def judge(
+    processes: Processes, ready_seconds: float | None, delivery_seconds: float | None, *, shut: bool = False
+) -> Health:
+    """What these figures mean. `ready_seconds`, `delivery_seconds`: how long the oldest of each waits, None: none.
+    `shut`: the provider takes none of its keys (restante.flow.keys)."""
+    provider = Status.MAJOR_OUTAGE if shut else _provider(processes)
     posted = [provider]
     if not processes.serving:
         posted.append(Status.MAJOR_OUTAGE)
@@ -157,12 +135,17 @@ def _provider(processes: Processes) -> Status:
     return Status.OK
 
 
-async def look(db: Session, providers: Sequence[str]) -> Health:
-    """The installation's health now, for what is posted to its providers. Raises DatabaseLost."""
+async def look(
+    db: Session, providers: Sequence[str], faults: Callable[[Sequence[str]], Sequence[str]] = lambda names: ()
+) -> Health:
+    """The installation's health now, for what is posted to its providers; `faults` are those of their keys. Raises
+    DatabaseLost."""
     delivery = await health.oldest_delivery(db)
-    return together(
-        [judge(await health.processes(db, name), await health.oldest_ready(db, name), delivery) for name in providers]
-    )
+    each = []
+    for name in providers:
+        found, ready = await health.processes(db, name), await health.oldest_ready(db, name)
+        each.append(judge(found, ready, delivery, shut=bool(faults([name]))))
+    return together(each)
 
 
 def together(each: Sequence[Health]) -> Health:
@@ -175,6 +158,6 @@ def together(each: Sequence[Health]) -> Health:
     return Health(*(of([getattr(one, field) for one in each]) for field in Health.__struct_fields__))
 
 
-def report(watched: Sequence[Watched]) -> str:
+def report(counts: Sequence[Counts]) -> str:
     """What a process says of all its providers, by their names: the JSON that a heartbeat carries."""
-    return msgspec.json.encode({one.name: msgspec.Raw(one.report().encode()) for one in watched}).decode()
+    return msgspec.json.encode({one.name: msgspec.Raw(one.report().encode()) for one in counts}).decode()

@@ -2,7 +2,8 @@
 
 A call whose key was rejected is not believed alone: one odd request must not shut a project. An unpaid question with
 the same key decides, once for all calls in flight. A shut project is asked the same every minute, and opens by itself;
-a new key in the file is a new project, open until it is found not to be.
+a new key in the file is a new project, open until it is found not to be. A project that nobody asks any more, since its
+key was taken away, is forgotten.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from restante.core.answer import Failure
 from restante.core.errors import OperatorError
-from restante.core.limits import KEY_WAIT_SECONDS
+from restante.core.limits import KEY_SHUT_SECONDS, KEY_WAIT_SECONDS
 from restante.providers.api_key import KEY_REJECTED
-from restante.providers.provider import Paced
+from restante.providers.provider import Keyed
 from restante.store import pacing
 from restante.store.database import Database, DatabaseLost
 
@@ -31,7 +32,7 @@ class Keys:
     def __init__(
         self,
         db: Database,
-        providers: Iterable[Paced],
+        providers: Iterable[Keyed],
         on_change: Callable[[str], None],
         *,
         wait_seconds: float = KEY_WAIT_SECONDS,
@@ -46,6 +47,11 @@ class Keys:
         self._good: dict[str, tuple[str, ...]] = {}  # as of the last review
         self._faults: dict[str, str | None] = {}  # so that the log says each once, and once when it is over
 
+    @property
+    def providers(self) -> list[str]:
+        """Those that have keys."""
+        return list(self._providers)
+
     def projects(self, provider: str) -> tuple[str, ...]:
         """Those that may be called now."""
         return tuple(one for one in self._all(provider) if (provider, one) not in self._shut)
@@ -57,7 +63,7 @@ class Keys:
             return None
         return KEY_REJECTED
 
-    def faults(self, providers: Iterable[str]) -> list[str]:
+    def faults(self, providers: Sequence[str]) -> list[str]:
         """The faults of those providers that cannot be called now. What one alone serves is named by the log."""
         return [fault for provider in providers if (fault := self.fault(provider)) is not None]
 
@@ -95,7 +101,7 @@ class Keys:
 
     async def _confirm(self, provider: str, project: str) -> bool:
         outcome = await self._probe(provider, project)
-        return outcome is not None and outcome.waits
+        return outcome is not None and outcome.doubts_key
 
     def know(self, shut: set[tuple[str, str]]) -> None:
         """What the database says is shut."""
@@ -138,7 +144,7 @@ class Keys:
         try:
             if outcome is None:
                 await self._open(provider, project)
-            elif outcome.waits:
+            elif outcome.doubts_key:
                 await self._shut_down(provider, project)
         except DatabaseLost as error:
             log.warning("what %s says of its key is known to this process alone: %s", provider, error)
@@ -154,9 +160,5 @@ class Keys:
         if (provider, project) not in self._shut:
             self._shut = self._shut | {(provider, project)}
             self._review()
-            await pacing.pause(self._db, provider, project, WHOLE_PROJECT, None, KEY_REJECTED)
-
-
-def providers_of(every: Sequence[object]) -> list[Paced]:
-    """Those that are paced."""
-    return [provider for provider in every if isinstance(provider, Paced)]
+        # At every look: as long as somebody has the key, it holds.
+        await pacing.pause(self._db, provider, project, WHOLE_PROJECT, KEY_SHUT_SECONDS, KEY_REJECTED)

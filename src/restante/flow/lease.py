@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
-from restante.flow.health import Watched, report
+from restante.flow.health import Counts, report
 from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
@@ -24,7 +24,7 @@ log = logging.getLogger("restante.lease")
 
 class Lease:
     """A worker incarnation. `on_lost(token)` is called when the lease ended behind our back; a new one then begins.
-    Each heartbeat carries what `watched` saw of the providers. `claims`: this process runs queued tasks."""
+    Each heartbeat carries the `counts` of the providers' calls. `claims`: this process runs queued tasks."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Lease:
         seconds: float,
         on_lost: Callable[[int], None] = lambda token: None,
         *,
-        watched: Sequence[Watched] = (),
+        counts: Sequence[Counts] = (),
         claims: bool = False,
     ) -> None:
         self._db = db
         self._name = name
         self._on_lost = on_lost
-        self._watched = watched
+        self._counts = counts
         self._claims = claims
         self._heart: asyncio.Task[None] | None = None
         self._holds: set[tuple[int, str | int]] = set()
@@ -86,7 +86,7 @@ class Lease:
 
     async def _register(self) -> None:
         token = secrets.randbits(63)
-        providers = [one.name for one in self._watched]
+        providers = [one.name for one in self._counts]
         await queue.register(self._db, token, self._name, self.seconds, providers=providers, claims=self._claims)
         self.token = token
 
@@ -122,7 +122,7 @@ class Lease:
                 "a newer restante has migrated the database (to %d), which this one does not know: it stops", newer
             )
             self.outdated.set()
-        calls = report(self._watched) if self._watched else None
+        calls = report(self._counts) if self._counts else None
         if not await queue.heartbeat(self._db, self.token, self.seconds, calls):
             log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
             ended = self.token

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from restante.core.allowance import UNLIMITED, Allowance
-from restante.core.answer import Answer
+from restante.core.answer import Answer, Failure
 from restante.core.errors import (
     AccountPaused,
     CapReached,
@@ -116,19 +116,20 @@ class Live:
             return InternalError()
         if isinstance(permit, Refusal):
             return permit
+        broke: Refusal | None = None
         try:
             await self._pacer.turn(name, call.model, permit)
             async with asyncio.timeout(self._seconds):
                 outcome = await self._providers[name].generate(msgspec.structs.replace(call, project=permit.project))
         except TimeoutError:
-            return LiveTimeout()
+            outcome, broke = Failure(reason="timeout", transient=True), LiveTimeout()
         except Exception:
             log.exception("provider %s broke on live task %s", name, call.task_id)
-            return InternalError()
+            outcome, broke = Failure(reason="internal error", transient=True), InternalError()
         finally:
             self._pacer.release(name, call.model, permit)
         outcome = await self._pacer.heard(name, call.model, permit, outcome)
-        return outcome if isinstance(outcome, Answer) else ProviderFailed(outcome.reason)
+        return outcome if isinstance(outcome, Answer) else broke or ProviderFailed(outcome.reason)
 
     async def _hold(self, group: Sequence[_Asked]) -> Sequence[_Held]:
         # One reading of the clock for the id, its day and posted_at: around midnight two would name two days.

@@ -31,8 +31,10 @@ from restante.core.limits import (
     UNNAMED_PAUSE_SECONDS,
 )
 from restante.core.pacing import Quota, Window
-from restante.flow.keys import Keys, providers_of
-from restante.providers.provider import Paced, Provider
+from restante.flow.health import Counts
+from restante.flow.keys import Keys
+from restante.providers.api_key import KEY_REJECTED
+from restante.providers.provider import Keyed, Paced, Provider
 from restante.store import pacing
 from restante.store.database import Database, DatabaseLost
 from restante.store.pacing import Wish
@@ -79,10 +81,12 @@ class _Bucket:
 
 
 class Pacer:
-    """Gives permits for calls; one per process. Providers that are not `Paced` are always permitted.
+    """Gives permits for calls; one per process. Providers that are not `Paced` are always permitted, those that are
+    `Keyed` while their key is good.
 
     `on_change` is called when there may be more permits than before, other than by a call's end. `concurrency`: calls
-    that this process has in flight at the most, if that is less than the provider's own bound."""
+    that this process has in flight at the most, if that is less than the provider's own bound. `counts` hear how the
+    calls of each provider ended."""
 
     def __init__(
         self,
@@ -92,15 +96,17 @@ class Pacer:
         on_change: Callable[[], None] = lambda: None,
         key_wait_seconds: float = KEY_WAIT_SECONDS,
         concurrency: int | None = None,
+        counts: Sequence[Counts] = (),
     ) -> None:
+        self._counts = {one.name: one for one in counts}
         self._db = db
         self._concurrency = concurrency
-        paced = providers_of(providers)
-        self._providers: dict[str, Paced] = {provider.name: provider for provider in paced}
+        self._providers: dict[str, Paced] = {one.name: one for one in providers if isinstance(one, Paced)}
         self._buckets: dict[tuple[str, str], dict[str, _Bucket]] = {}  # (provider, model) -> project -> bucket
         self._facts: dict[tuple[str, str, str], tuple[float, Quota]] = {}  # of the database: paused until, quota
         self.on_change = on_change
-        self.keys = Keys(db, paced, lambda _: self.on_change(), wait_seconds=key_wait_seconds)
+        keyed = [one for one in providers if isinstance(one, Keyed)]
+        self.keys = Keys(db, keyed, lambda _: self.on_change(), wait_seconds=key_wait_seconds)
 
     # --- before a call ---------------------------------------------------------------------------------
 
@@ -108,7 +114,7 @@ class Pacer:
         """Up to `most` calls that may start now or in a moment, soonest first. Each must have its `turn` and be
         `release`d, or be given `back`. Raises DatabaseLost."""
         if provider not in self._providers:
-            return [_FREE] * most
+            return [self._unpaced(provider)] * (0 if self.keys.fault(provider) else most)
         now = time.monotonic()
         rooms = {one: room for one in self._open(provider, model) if (room := one.room(now)) > 0}
         if not rooms:
@@ -120,6 +126,10 @@ class Pacer:
         for permit in found:
             self._buckets[provider, model][permit.project].in_flight += 1
         return found
+
+    def _unpaced(self, provider: str) -> Permit:
+        """With the key that is there now, if there are any."""
+        return Permit(next(iter(self.keys.projects(provider)), "")) if provider in self.keys.providers else _FREE
 
     async def turn(self, provider: str, model: str, permit: Permit) -> None:
         """Wait for the moment that a permit is for: half a second at the most, a second for a live call. A call that is
@@ -162,13 +172,13 @@ class Pacer:
             await asyncio.sleep(wait)
 
     def paces(self, provider: str) -> bool:
-        """Whether the provider's lanes wait for permits."""
+        """Whether the provider's lanes wait for permits by themselves."""
         return provider in self._providers
 
     def wait_seconds(self, provider: str, model: str) -> float:
         """Until the lane is worth a look; a call that ends, or `on_change`, may make it so earlier."""
         if provider not in self._providers:
-            return 0.0
+            return KEY_WAIT_SECONDS if self.keys.fault(provider) else 0.0
         now = time.monotonic()
         waits = [
             max(one.paused_until, one.look_at) - now
@@ -226,21 +236,29 @@ class Pacer:
 
     async def heard(self, provider: str, model: str, permit: Permit, outcome: Answer | Failure) -> Answer | Failure:
         """What the provider said, after a closer look: a key is rejected only if an unpaid question finds so too."""
+        if provider in self._counts:
+            self._counts[provider].heard(outcome)
         one = self._buckets.get((provider, model), {}).get(permit.project)
-        if one is None:
+        if one is not None:
+            await self._felt(provider, model, one, permit, outcome)
+        if isinstance(outcome, Answer) or not outcome.doubts_key or provider not in self.keys.providers:
             return outcome
+        if await self.keys.rejected(provider, permit.project):
+            return Failure(reason=KEY_REJECTED, transient=True, retry_after=outcome.retry_after, waits=True)
+        if outcome.waits:
+            log.warning("%s takes the key and refuses a call of %s all the same", provider, model)
+        return msgspec.structs.replace(outcome, waits=False)
+
+    async def _felt(self, provider: str, model: str, one: _Bucket, permit: Permit, outcome: Answer | Failure) -> None:
+        """What an outcome means for the calls to come."""
         if isinstance(outcome, Answer):
             one.window.answered()
             self._count(one, permit, outcome)
-            return outcome
+            return
         if outcome.strain is not None:
             one.window.refused(permit.since, time.monotonic())
         if outcome.strain == "quota":
             await self._pause(provider, model, one, outcome)
-        if outcome.waits and not await self.keys.rejected(provider, permit.project):
-            log.warning("%s takes the key and refuses a call of %s all the same", provider, model)
-            return Failure(reason=outcome.reason, transient=True, retry_after=outcome.retry_after)
-        return outcome
 
     def _count(self, one: _Bucket, permit: Permit, answer: Answer) -> None:
         if permit.tokens:
@@ -281,13 +299,13 @@ class Pacer:
 
     async def begin(self) -> None:
         """Learn what is known, and ask whether the keys are good. Raises DatabaseLost."""
-        if self._providers:
+        if self.keys.providers:
             await self._refresh()
             await self.keys.look()
 
     async def keep(self) -> None:
         """Go on learning, until cancelled."""
-        while self._providers:
+        while self.keys.providers:
             await asyncio.sleep(PACING_LOOK_SECONDS)
             try:
                 await self._refresh()
@@ -299,9 +317,9 @@ class Pacer:
                 log.exception("pacing broke; it goes on")
 
     async def _refresh(self) -> None:
-        rows = await pacing.known(self._db, list(self._providers), LEARNED_SECONDS)
+        rows = await pacing.known(self._db, self.keys.providers, LEARNED_SECONDS)
         now = time.monotonic()
-        shut = {(row.provider, row.project) for row in rows if row.shut and not row.model}
+        shut = {(row.provider, row.project) for row in rows if row.shut}
         self._facts = {
             (row.provider, row.project, row.model): (now + (row.seconds or 0.0), Quota(row.calls, row.tokens))
             for row in rows

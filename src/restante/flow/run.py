@@ -223,8 +223,9 @@ class Runner:
 
     async def _put_off(self, token: int, lane: Lane, claimed: Claimed, failure: Failure) -> bool:
         """Give the task back to the queue, to be tried later; False: no later try would mend it."""
-        paced = self._pacer.paces(lane.provider)  # then its lane is shut or pauses: the task keeps its turn
-        if paced and (failure.strain == "quota" or failure.waits):
+        shut = failure.waits and self._pacer.keys.fault(lane.provider) is not None
+        if shut or (self._pacer.paces(lane.provider) and (failure.strain == "quota" or failure.waits)):
+            # Its lane is shut or pauses: the task keeps its turn.
             if self._may_go_back(claimed.id, failure):
                 return await queue.give_back(self._db, token, claimed.id) or True
         elif failure.waits:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from restante.core.answer import Failure
 from restante.core.errors import OperatorError
 from restante.core.limits import API_KEY_CHARS as KEY_CHARS
 from restante.core.limits import API_KEY_UNSETTLED_SECONDS as UNSETTLED_SECONDS
@@ -19,6 +20,12 @@ from restante.core.limits import KEYS_MAX
 
 #: The reason of a transient failure that a better key would mend: queued tasks wait for one (contract §12.26).
 KEY_REJECTED: Final = "API key rejected"
+
+#: A provider said so, or the key cannot be read.
+REJECTED: Final = Failure(reason=KEY_REJECTED, transient=True, waits=True, doubts_key=True)
+
+#: The key of a project was taken away since the call got its permit: the task goes back to another's.
+WITHDRAWN: Final = Failure(reason="API key withdrawn", transient=True, strain="quota")
 
 
 _Stamp = tuple[int, int, int, int, int]

@@ -24,7 +24,7 @@ from yarl import URL
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import OperatorError
-from restante.core.limits import DIRECT_URL_MARGIN_SECONDS, GEMINI_CONCURRENCY, KEY_PROBE_SECONDS
+from restante.core.limits import DIRECT_URL_MARGIN_SECONDS, DIRECT_URL_SECONDS, GEMINI_CONCURRENCY, KEY_PROBE_SECONDS
 from restante.core.limits import GEMINI_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
 from restante.core.limits import GEMINI_MODELS_PAGES as MODELS_PAGES
 from restante.core.limits import GEMINI_MODELS_RETRY_SECONDS as MODELS_RETRY_SECONDS
@@ -33,7 +33,7 @@ from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
 from restante.core.money import Nano
 from restante.core.pacing import Quota
 from restante.core.task import Model
-from restante.providers.api_key import KEY_REJECTED, project_of, split_keys
+from restante.providers.api_key import KEY_REJECTED, REJECTED, WITHDRAWN, project_of, split_keys
 from restante.providers.gemini_answer import answer_of, billed_searches, cited_urls, with_direct_urls
 from restante.providers.gemini_faults import Fault, fault_of
 from restante.providers.gemini_models import text_models
@@ -57,9 +57,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("restante.gemini")
 
-
-#: The key of a project was taken out of its file since the call got its permit: the task goes back to another's.
-_WITHDRAWN: Final = Failure(reason="API key withdrawn", transient=True, strain="quota")
 
 # Google's messages may quote a key ("Consumer 'api_key:AIza...' has been suspended").
 _KEYS: Final = re.compile(r"AIza[0-9A-Za-z_-]{10,}|AQ\.[0-9A-Za-z_-]{10,}")
@@ -118,8 +115,9 @@ class GeminiProvider:
         if isinstance(outcome, Failure):
             return outcome
         said = _costly(read_answer(outcome, call, self._prices))
-        # What is left of the call's time, less what settling needs: the answer is paid for.
-        return await self._cited(said, call.seconds - (self._clock() - began) - DIRECT_URL_MARGIN_SECONDS)
+        # Of what is left of the call's time, less what settling needs: the answer is paid for.
+        left = call.seconds - (self._clock() - began) - DIRECT_URL_MARGIN_SECONDS
+        return await self._cited(said, min(DIRECT_URL_SECONDS, left))
 
     async def _cited(self, said: Answer | Failure, seconds: float) -> Answer | Failure:
         """The answer with the direct URLs of what it cites, as far as they can be had in this time."""
@@ -160,11 +158,11 @@ class GeminiProvider:
             keys = self._keys()
         except OperatorError as error:
             self._note_key("", refused=True, detail=error.problem)
-            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
+            return REJECTED
         self._note_key("", refused=False)
         self._refused &= keys.keys()  # a key that was taken away is forgotten
         if project:
-            return keys.get(project, _WITHDRAWN)
+            return keys.get(project, WITHDRAWN)
         return keys[min(keys, key=lambda one: one in self._refused)]
 
     async def models(self) -> tuple[Model, ...]:
@@ -229,8 +227,11 @@ class GeminiProvider:
         key: str,
         headers: Mapping[str, str],
         read: Callable[[aiohttp.ClientResponse], Awaitable[T | Failure]],
+        *,
+        owned: bool = False,
     ) -> T | Failure:
-        """One request: what `read` makes of a 200, or what the failure means. Raises nothing but CancelledError."""
+        """One request: what `read` makes of a 200, or what the failure means. Raises nothing but CancelledError.
+        `owned`: it is about a thing that may be another project's; a refusal says nothing of the key then."""
         sent = {"x-goog-api-key": key} | ({} if body is None else {"Content-Type": "application/json"}) | dict(headers)
         try:
             async with (
@@ -253,7 +254,8 @@ class GeminiProvider:
             # The class alone: messages of aiohttp hold URLs, and clients read the reason.
             log.info("no answer from Gemini: %s", type(error).__name__)
             return Failure(reason="connection failed", transient=True)
-        self._note_fault(fault, key)
+        if not owned:
+            self._note_fault(fault, key)
         return fault.failure
 
     def _http(self) -> aiohttp.ClientSession:

@@ -29,6 +29,7 @@ from restante.core.limits import (
 )
 from restante.core.money import Nano
 from restante.providers.gemini import GeminiProvider, whole
+from restante.providers.gemini_faults import INVALID_ARGUMENT
 from restante.providers.gemini_wire import MALFORMED, request_body
 from restante.providers.provider import Call, Sent
 
@@ -86,6 +87,8 @@ class _State(_Camel, frozen=True):
 
 class _Operation(_Camel, frozen=True):
     name: str = ""
+    done: bool = False
+    error: _Error | None = None
     metadata: _State = _State()
     response: msgspec.Raw = msgspec.Raw()
 
@@ -105,6 +108,12 @@ class _Uploaded(_Camel, frozen=True):
 
 #: States in which nothing more will come. Google says BATCH_STATE_..., its SDK JOB_STATE_...; only the end counts.
 _OVER: Final = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+
+
+#: How the list of batches is asked for: without `fields`, should Google refuse them, a page brings the answers of all
+#: inline batches on it.
+_BRIEFLY: Final = "pageSize=100&fields=nextPageToken,operations(name,done,error(code),metadata(displayName,state))"
+_WHOLLY: Final = "pageSize=10"
 
 
 class GeminiBatches:
@@ -159,14 +168,16 @@ class GeminiBatches:
         return not failure.transient or failure.waits or failure.strain == "quota"
 
     async def find(self, project: str, name: str) -> Sequence[Sent] | Failure:
+        found = await self._listed(project, name, _BRIEFLY)
+        if isinstance(found, Failure) and found.reason == INVALID_ARGUMENT:
+            return await self._listed(project, name, _WHOLLY)
+        return found
+
+    async def _listed(self, project: str, name: str, how: str) -> Sequence[Sent] | Failure:
         found: list[Sent] = []
         token = ""
         for _ in range(BATCH_LIST_PAGES):
-            # Without `fields` a page would bring the answers of all inline batches.
-            url = (
-                f"{self._base}/batches?pageSize=100&fields=nextPageToken,operations(name,metadata(displayName,state))"
-                + (f"&pageToken={quote(token, safe='')}" if token else "")
-            )
+            url = f"{self._base}/batches?{how}" + (f"&pageToken={quote(token, safe='')}" if token else "")
             said = await self._ask(project, "GET", url)
             page = said if isinstance(said, Failure) else _decoded(said, _Page)
             if isinstance(page, Failure):
@@ -178,7 +189,7 @@ class GeminiBatches:
         return found
 
     async def look(self, project: str, remote: str) -> Sent | Failure:
-        return _sent(await self._ask(project, "GET", f"{self._base}/{_path(remote)}"))
+        return _sent(await self._ask(project, "GET", f"{self._base}/{_path(remote)}", owned=True))
 
     async def results(self, project: str, output: bytes) -> AsyncIterator[tuple[str, bytes | Failure] | Failure]:
         brought = _decoded(output, _Output)
@@ -213,7 +224,7 @@ class GeminiBatches:
 
     async def delete(self, project: str, remote: str, file: str) -> None:
         for name in filter(None, (remote, file)):
-            await self._ask(project, "DELETE", f"{self._base}/{_path(name)}")
+            await self._ask(project, "DELETE", f"{self._base}/{_path(name)}", owned=True)
 
     async def _ask(
         self,
@@ -224,8 +235,9 @@ class GeminiBatches:
         *,
         seconds: float = BATCH_CALL_SECONDS,
         headers: Mapping[str, str] | None = None,
+        owned: bool = False,
     ) -> bytes | Failure:
-        return await self._read(project, method, url, body, whole, seconds=seconds, headers=headers)
+        return await self._read(project, method, url, body, whole, seconds=seconds, headers=headers, owned=owned)
 
     async def _read(
         self,
@@ -237,11 +249,12 @@ class GeminiBatches:
         *,
         seconds: float = BATCH_CALL_SECONDS,
         headers: Mapping[str, str] | None = None,
+        owned: bool = False,
     ) -> T | Failure:
         key = self._provider.key(project)
         if isinstance(key, Failure):
             return key
-        return await self._provider.exchange(method, url, body, seconds, key, headers or {}, read)
+        return await self._provider.exchange(method, url, body, seconds, key, headers or {}, read, owned=owned)
 
 
 def _inlined(item: bytes) -> msgspec.Raw:
@@ -266,8 +279,12 @@ def _sent(said: bytes | Failure) -> Sent | Failure:
 
 def _known(one: _Operation) -> Sent:
     word = one.metadata.state.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
+    if one.done and word not in _OVER:  # its operation is over, whatever its state says or does not say
+        word = "SUCCEEDED" if one.error is None else f"FAILED (code {one.error.code})"
+    over = one.done or word in _OVER
     # The same twice: as the metadata's output while it runs, as the operation's response when it is over.
-    return Sent(one.name, word, word in _OVER, bytes(one.metadata.output) or bytes(one.response))
+    output = bytes(one.metadata.output) or bytes(one.response)
+    return Sent(one.name, word, over, over and not word.endswith("SUCCEEDED"), output)
 
 
 def _result(one: _Result) -> bytes | Failure:

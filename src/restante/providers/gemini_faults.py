@@ -18,6 +18,7 @@ from restante.core.pacing import Quota
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.session import retry_after_seconds
 
+INVALID_ARGUMENT: Final = "invalid argument"
 RATE_LIMITED: Final = "rate_limit_exceeded"
 
 _PACIFIC: Final = ZoneInfo("America/Los_Angeles")
@@ -59,7 +60,9 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
 
     def later(reason: str, strain: Literal["overloaded"] | None = None) -> Fault:
         waits = reason == KEY_REJECTED
-        failure = Failure(reason=reason, transient=True, retry_after=wait or None, waits=waits, strain=strain)
+        failure = Failure(
+            reason=reason, transient=True, retry_after=wait or None, waits=waits, doubts_key=waits, strain=strain
+        )
         return Fault(failure, detail)
 
     def never(reason: str) -> Fault:
@@ -82,7 +85,7 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
         case 400 if key_refused:
             return later(KEY_REJECTED)
         case 400:
-            return never("invalid argument")
+            return never(INVALID_ARGUMENT)
         case 404:
             return never("model not found")
         case _ if 400 <= status < 500:

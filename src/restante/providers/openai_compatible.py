@@ -17,10 +17,11 @@ from yarl import URL
 
 from restante.core.answer import Answer, Failure
 from restante.core.errors import OperatorError
+from restante.core.limits import KEY_PROBE_SECONDS
 from restante.core.limits import PROVIDER_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
 from restante.core.limits import PROVIDER_REPLY_BYTES as REPLY_BYTES
 from restante.core.task import Model
-from restante.providers.api_key import KEY_REJECTED
+from restante.providers.api_key import REJECTED, WITHDRAWN, project_of
 from restante.providers.models_map import Server
 from restante.providers.openai_wire import (
     UNREADABLE,
@@ -39,7 +40,8 @@ log = logging.getLogger("restante.openai")
 
 
 class OpenAICompatibleProvider:
-    """One server of the models map. Implements restante.providers.provider.Provider."""
+    """One server of the models map. Implements restante.providers.provider.Keyed: the key that it wants, or that it
+    wants none, is its one project."""
 
     def __init__(self, server: Server, egress: Egress = DIRECT) -> None:
         self.name = server.name
@@ -92,6 +94,32 @@ class OpenAICompatibleProvider:
         self._note_usage(completion)
         return msgspec.structs.replace(answer, money_spent=offer.price(answer.input_tokens, answer.output_tokens))
 
+    def projects(self) -> tuple[str, ...]:
+        return (project_of(self._key() or ""),)
+
+    async def probe(self, project: str) -> Failure | None:
+        """A question with nothing in it: a server that takes the key finds it invalid, and bills nothing. Its list of
+        models would say less, since many show that to everybody."""
+        try:
+            if self.projects() != (project,):
+                return WITHDRAWN
+            async with asyncio.timeout(KEY_PROBE_SECONDS):
+                outcome = await self._exchange("chat/completions", b"{}")
+        except OperatorError:
+            return WITHDRAWN
+        except TimeoutError:
+            return Failure(reason="timeout", transient=True)
+        if not isinstance(outcome, Failure):
+            return None
+        if outcome.doubts_key:  # a prompt that is none offends no filter: 403 is about the key too
+            return REJECTED
+        # "no credit" is said to a key that is known, "provider error" may be by a gateway that never looked at it.
+        return outcome if outcome.transient and not outcome.waits else None
+
+    def _key(self) -> str | None:
+        """Raises OperatorError."""
+        return None if self._server.key is None else self._server.key()
+
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
@@ -112,10 +140,10 @@ class OpenAICompatibleProvider:
     async def _exchange(self, path: str, body: bytes | None) -> bytes | Failure:
         """One request: the body of a 200, or what the failure means. Raises TimeoutError and CancelledError only."""
         try:
-            key = None if self._server.key is None else self._server.key()
+            key = self._key()
         except OperatorError as error:
             self._note_key(refused=True, detail=error.problem)
-            return Failure(reason=KEY_REJECTED, transient=True, waits=True)
+            return REJECTED
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -174,11 +202,11 @@ def failure_of(status: int, fault: Fault, wait: float | None) -> Failure:
         return Failure(reason=fault.too_long)
     match status:
         case 401:
-            return Failure(reason=KEY_REJECTED, transient=True, retry_after=wait, waits=True)
+            return msgspec.structs.replace(REJECTED, retry_after=wait)
         case 402:  # a prepaid server's balance is empty: a top-up there mends it
             return Failure(reason="no credit", transient=True, retry_after=wait, waits=True)
         case 403:  # a key without the right, or a prompt that this server's filter refuses: tried again, not for ever
-            return Failure(reason="refused", transient=True, retry_after=wait, costly=True)
+            return Failure(reason="refused", transient=True, retry_after=wait, costly=True, doubts_key=True)
         case 429:
             return Failure(reason="rate_limit_exceeded", transient=True, retry_after=wait, strain="quota")
         case 408 | 504:

@@ -18,7 +18,7 @@ from restante.core.task import Model, Prompt
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One question to a provider. `model` is a `Model.served` name of that provider; `seconds` how long it may take;
-    `project` one of those that a `Paced` provider has, "" for any."""
+    `project` one of those that a `Keyed` provider has, "" for any."""
 
     task_id: str
     model: str
@@ -51,33 +51,40 @@ class Provider(Protocol):
 
 
 @runtime_checkable
-class Paced(Provider, Protocol):
-    """A provider with quotas and keys that are somebody else's: restante.flow.pacing spreads its calls over projects
-    (the quotas of its keys), and tells all processes when one of them may not be called.
-
-    `generate` says so by `Failure.strain` and by `Failure.waits` (a rejected key)."""
+class Keyed(Provider, Protocol):
+    """A provider with keys that are somebody else's: restante.flow.keys tells all processes when one of them may not be
+    called (contract §12.26). `generate` says so by `Failure.doubts_key`."""
 
     def projects(self) -> tuple[str, ...]:
         """The projects that there are keys for now, named without giving a key away. Raises OperatorError when the
         keys cannot be had."""
         ...
 
-    def quota(self, model: str) -> Quota:
-        """What the operator says that each project may have of the model."""
+    async def probe(self, project: str) -> Failure | None:
+        """Ask something unpaid with the project's key: None when it is taken, a Failure that `doubts_key` when it is
+        not, any other when that cannot be told now. Raises nothing but CancelledError."""
         ...
 
-    async def probe(self, project: str) -> Failure | None:
-        """Ask something unpaid with the project's key: None when it is taken. Raises nothing but CancelledError."""
+
+@runtime_checkable
+class Paced(Keyed, Protocol):
+    """A provider with quotas too: restante.flow.pacing spreads its calls over projects (the quotas of its keys).
+    `generate` says that one is used up by `Failure.strain`."""
+
+    def quota(self, model: str) -> Quota:
+        """What the operator says that each project may have of the model."""
         ...
 
 
 class Sent(msgspec.Struct, frozen=True):
     """A batch as its provider knows it. `over`: nothing more will come of it; then `output` is what it brought, for
-    `Batching.results` to read, and empty when it brought nothing. `word` is the provider's own for where it stands."""
+    `Batching.results` to read, and empty when it brought nothing; `stopped`: before all of it was done (cancelled,
+    failed, expired). `word` is the provider's own for where it stands."""
 
     name: str
     word: str = ""
     over: bool = False
+    stopped: bool = False
     output: bytes = b""
 
 

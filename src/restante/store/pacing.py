@@ -10,7 +10,7 @@ from restante.store.database import Session
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A bucket; `model` is "" for a whole project. `seconds`: how long it is paused still. `shut`: until it is lifted.
+    """A bucket; `model` is "" for a whole project, which is then `shut`. `seconds`: how long it is paused still.
     `calls` and `tokens` a minute, where the provider named them."""
 
     provider: str
@@ -76,12 +76,13 @@ async def pause(
     provider: str,
     project: str,
     model: str,
-    seconds: float | None,
+    seconds: float,
     reason: str,
     calls: int | None = None,
     tokens: int | None = None,
 ) -> None:
-    """Nobody calls the bucket for `seconds` (None: until `lift`); a longer pause stays. Keeps the quotas named."""
+    """Nobody calls the bucket for `seconds`, a project (`model` is "") until `lift` at the most; a longer pause stays.
+    Keeps the quotas named."""
     await db.rows("pause", provider, project, model, seconds, reason, calls, tokens)
 
 

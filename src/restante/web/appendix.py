@@ -186,7 +186,15 @@ class StatusResult(msgspec.Struct, frozen=True):
 class Appendix:
     """The endpoints; `operations()` is what is served. `providers`: who answers what is posted."""
 
-    def __init__(self, db: Session, providers: Sequence[str], meter: Meter, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        db: Session,
+        providers: Sequence[str],
+        meter: Meter,
+        clock: Callable[[], datetime],
+        key_faults: Callable[[Sequence[str]], Sequence[str]] = lambda names: (),
+    ) -> None:
+        self._key_faults = key_faults
         self._db = db
         self._providers = providers
         self._meter = meter
@@ -246,7 +254,8 @@ class Appendix:
     async def status(self, request: Request) -> Response:
         """§3.9: how the installation is."""
         started = time.perf_counter()
-        return self._answer(request, "status", status_results(await health.look(self._db, self._providers)), started)
+        found = await health.look(self._db, self._providers, self._key_faults)
+        return self._answer(request, "status", status_results(found), started)
 
     def _answer(self, request: Request, name: Endpoint, rows: Sequence[object], started: float) -> Response:
         entry = wire.entry(

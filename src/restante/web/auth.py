@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import math
 import time
 from collections import OrderedDict
 from typing import Final
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restante.core.allowance import UNLIMITED, Allowance
-from restante.core.credentials import matches
+from restante.core.credentials import digest, matches
 from restante.core.errors import InternalError
 from restante.core.limits import AUTHORIZATION_BYTES, CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
 from restante.store import accounts
@@ -40,6 +41,9 @@ class Caller(msgspec.Struct, frozen=True):
     allowance: Allowance
 
 
+_NEVER: Final = (-math.inf, None)
+
+
 class Passwords:
     """Checks logins and passwords against the database, through a bounded memory of a few seconds."""
 
@@ -48,11 +52,27 @@ class Passwords:
         self._allowance = allowance
         self._pepper = pepper
         self._known: OrderedDict[str, tuple[float, Credentials | None]] = OrderedDict()
+        self._proven: dict[bytes, tuple[float, Caller | None]] = {}  # by a digest of the header, since when
 
     async def check(self, header: str) -> Caller | None:
         """Who an Authorization header proves to be calling, or None. Raises DatabaseLost."""
         if len(header) > AUTHORIZATION_BYTES:
             return None
+        key = digest(header, self._pepper)
+        since, caller = self._proven.get(key, _NEVER)
+        if time.monotonic() - since < CREDENTIALS_SECONDS:
+            return caller
+        proven = await self._prove(header)
+        if proven is None:
+            self._proven.pop(key, None)
+            return None
+        if len(self._proven) >= CREDENTIALS_CACHED:
+            self._proven.clear()
+        self._proven[key] = proven
+        return proven[1]
+
+    async def _prove(self, header: str) -> tuple[float, Caller] | None:
+        """Since when its credentials are known, and who it is."""
         scheme, _, encoded = header.partition(" ")
         try:
             login, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -60,26 +80,26 @@ class Passwords:
             return None
         if scheme.lower() != "basic" or not colon or "\0" in login or len(login) > LOGIN_CHARS:
             return None
-        found = await self._find(login)
+        since, found = await self._find(login)
         # An unknown login costs the same comparison: no timing tells which logins exist.
         right = matches(password, self._pepper, (found or _NOBODY).digest)
-        return self._caller(found) if found is not None and right else None
+        return (since, self._caller(found)) if found is not None and right else None
 
     def _caller(self, found: Credentials) -> Caller:
         allowance = self._allowance.with_own(found.limits) if found.limits else self._allowance
         return Caller(found.account_id, found.login, allowance)
 
-    async def _find(self, login: str) -> Credentials | None:
+    async def _find(self, login: str) -> tuple[float, Credentials | None]:
         now = time.monotonic()
         known = self._known.get(login)
         if known is not None and now - known[0] < CREDENTIALS_SECONDS:
-            return known[1]
+            return known
         found = await self._db.again(lambda: accounts.credentials(self._db, login))
         self._known[login] = (now, found)
         self._known.move_to_end(login)
         while len(self._known) > CREDENTIALS_CACHED:
             self._known.popitem(last=False)
-        return found
+        return now, found
 
 
 class BasicAuth:

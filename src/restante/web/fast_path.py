@@ -8,9 +8,10 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from restante.core.allowance import Endpoint
 from restante.core.errors import InternalError
@@ -24,15 +25,25 @@ from restante.web.rate_limit import Count
 log = logging.getLogger("restante.api")
 
 _ENDPOINT: Final[Endpoint] = "task_get"
-_PREFIX: Final = "/" + "/".join((*wire.FAMILY_PATH, _ENDPOINT, ""))
+_PATH_PARTS: Final = (*wire.FAMILY_PATH, _ENDPOINT)
+_PREFIX: Final = "/" + "/".join((*_PATH_PARTS, ""))
 _PATH_CHARS: Final = len(_PREFIX) + 36
 _SLASHES: Final = _PREFIX.count("/")  # a path that goes on has more, another format a dot
-_JSON: Final = (b"content-type", b"application/json")
-_PATH_PARTS: Final = (*wire.FAMILY_PATH, _ENDPOINT)
+_JSON: Final = b"content-type: application/json\r\n"
+_VARY: Final = b"vary: Accept-Encoding\r\n"
+_GZIPPED: Final = b"content-encoding: gzip\r\n"
+
+
+class _Reply(NamedTuple):
+    """An HTTP answer, its own headers written out."""
+
+    status: int
+    headers: bytes
+    body: bytes
 
 
 class FastPath:
-    """The ASGI application: `app`, but for the calls it is meant for. `count` is told of those."""
+    """The ASGI application: `app`, and beside it what HttpProtocol asks instead. `count` is told of those calls."""
 
     def __init__(self, app: ASGIApp, passwords: Passwords, collector: Collector, count: Count) -> None:
         self._app = app
@@ -41,24 +52,16 @@ class FastPath:
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            path: str = scope["path"]
-            if (
-                len(path) == _PATH_CHARS
-                and path.startswith(_PREFIX)
-                and "." not in path
-                and path.count("/") == _SLASHES
-            ):
-                answer = await self._task_get(scope, path[len(_PREFIX) :])
-                if answer is not None:
-                    status, headers, body = answer
-                    await send({"type": "http.response.start", "status": status, "headers": headers})
-                    await send({"type": "http.response.body", "body": body})
-                    return
         await self._app(scope, receive, send)
 
-    async def _task_get(self, scope: Scope, task_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-        """The status, the headers and the body; None: go the long way."""
+    def asked_for(self, method: str, path: str) -> str | None:
+        """The id of the task that a call asks task_get for; None: it is another call."""
+        if len(path) != _PATH_CHARS or method != "GET" or not path.startswith(_PREFIX):
+            return None
+        return None if "." in path or path.count("/") != _SLASHES else path[len(_PREFIX) :]
+
+    async def task_get(self, scope: Scope, task_id: str) -> _Reply | None:
+        """What task_get answers; None: go the long way."""
         started = time.perf_counter()
         proof, encodings = b"", b""
         for name, value in scope["headers"]:
@@ -73,16 +76,46 @@ class FastPath:
             found = await self._collector.task_get(caller.account_id, task_id)
         except DatabaseLost as error:
             log.error("GET %s: %d, %s", scope["path"], InternalError.code, error)
-            body = wire.refused_call(InternalError())
-            return 500, [_JSON, (b"content-length", b"%d" % len(body))], body
+            return _Reply(500, _JSON, wire.refused_call(InternalError()))
         except Exception:  # said by the long way, where it happens again; asking twice changes nothing
             return None
         self._count(caller.account_id, _ENDPOINT)
         entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - started)
         body = wire.envelope([entry], elapsed=time.perf_counter() - started)
-        headers = [_JSON, (b"vary", b"Accept-Encoding")]
         if b"gzip" in encodings and len(body) >= GZIP_FROM_BYTES:
-            body = gzip.compress(body, 1, mtime=0)
-            headers.append((b"content-encoding", b"gzip"))
-        headers.append((b"content-length", b"%d" % len(body)))
-        return 200, headers, body
+            return _Reply(200, _JSON + _VARY + _GZIPPED, gzip.compress(body, 1, mtime=0))
+        return _Reply(200, _JSON + _VARY, body)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, but a call that FastPath answers is written at once, head and body together: half of what such a call
+    cost was spent between uvicorn's protocol and the application (measured)."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        task_id = app.asked_for(cycle.scope["method"], cycle.scope["path"]) if isinstance(app, FastPath) else None
+        if task_id is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        task = self.loop.create_task(self._task_get(cycle, app, task_id))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _task_get(self, cycle: RequestResponseCycle, app: Any, task_id: str) -> None:
+        reply: _Reply | None = await app.task_get(cycle.scope, task_id)
+        if reply is None:
+            await cycle.run_asgi(app)
+            return
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        head = [STATUS_LINE[reply.status]]
+        for name, value in cycle.default_headers:
+            head += (name, b": ", value, b"\r\n")
+        head += (reply.headers, b"content-length: %d\r\n" % len(reply.body))
+        head += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", reply.body)
+        self.transport.write(b"".join(head))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()

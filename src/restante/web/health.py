@@ -16,18 +16,19 @@ from restante.web.respond import json_text
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether this process is well, and why not."""
+    """Whether this process is well, and why not, or not in all."""
 
     ok: bool
     reasons: list[str] = []
 
 
 class Health:
-    """`provider_faults`: why providers cannot be called now, those that cannot."""
+    """`provider_faults`: why providers cannot be called now, those that cannot of so many `providers`."""
 
-    def __init__(self, db: Database, provider_faults: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, db: Database, provider_faults: Callable[[], Sequence[str]], providers: int = 1) -> None:
         self._db = db
         self._provider_faults = provider_faults
+        self._providers = providers
 
     def routes(self) -> list[Route]:
         """The two paths, for GET and HEAD."""
@@ -35,14 +36,15 @@ class Health:
 
     async def healthz(self, request: Request) -> Response:
         """The process lives: 200, always."""
-        return _said([])
+        return _said(True, [])
 
     async def readyz(self, request: Request) -> Response:
-        """200 when tasks can be taken and answered, else 503 and why not."""
-        reasons = []
-        if not await self._database_answers():
-            reasons.append("the database does not answer")
-        return _said(reasons + list(self._provider_faults()))
+        """200 when tasks can be taken and answered, else 503 and why not. A provider that cannot be called while others
+        can is a reason too, but none to send all clients away."""
+        answers = await self._database_answers()
+        faults = self._provider_faults()
+        reasons = [] if answers else ["the database does not answer"]
+        return _said(answers and len(faults) < self._providers, [*reasons, *dict.fromkeys(faults)])
 
     async def _database_answers(self) -> bool:
         try:
@@ -52,5 +54,5 @@ class Health:
             return False
 
 
-def _said(reasons: list[str]) -> Response:
-    return json_text(msgspec.json.encode(State(not reasons, reasons)), 503 if reasons else 200)
+def _said(ok: bool, reasons: list[str]) -> Response:
+    return json_text(msgspec.json.encode(State(ok, reasons)), 200 if ok else 503)

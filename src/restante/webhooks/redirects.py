@@ -22,7 +22,6 @@ from yarl import URL
 from restante.core.limits import (
     DIRECT_URL_CHARS,
     DIRECT_URL_CONCURRENCY,
-    DIRECT_URL_SECONDS,
     DIRECT_URLS_PER_ANSWER,
     DIRECT_URLS_REMEMBERED,
 )
@@ -45,20 +44,17 @@ class Redirects:
         *,
         proxy: str | None = None,
         ca_bundle: Path | None = None,
-        seconds: float = DIRECT_URL_SECONDS,
     ) -> None:
         self._prefix = prefix
         self._allow = allow
         self._proxy = proxy
         self._ca_bundle = ca_bundle
-        self._seconds = seconds
         self._known: OrderedDict[str, str] = OrderedDict()
         self._slots = asyncio.Semaphore(DIRECT_URL_CONCURRENCY)
         self._sessions: Sessions | None = None
 
     async def resolve(self, urls: Iterable[str], seconds: float) -> dict[str, str | None]:
-        """Where each URL leads, None where that is not known after `seconds` or the bound of ours, if that is less.
-        Raises nothing but CancelledError."""
+        """Where each URL leads, None where that is not known after `seconds`. Raises nothing but CancelledError."""
         found: dict[str, str | None] = {}
         asking: dict[asyncio.Task[str | None], str] = {}
         for url in urls:
@@ -73,7 +69,7 @@ class Redirects:
                     asking[asyncio.create_task(self._ask(url))] = url
         if asking:
             try:
-                done, _ = await asyncio.wait(asking, timeout=max(0.0, min(seconds, self._seconds)))
+                done, _ = await asyncio.wait(asking, timeout=max(0.0, seconds))
             finally:
                 for task in asking:
                     task.cancel()  # those that are done are not touched by it

@@ -1,8 +1,7 @@
 -- What is known of buckets. $1 providers  $2 seconds that a quota which the provider named is believed
--- `seconds`: how long it is paused still; null when it is not, or until somebody lifts it (`shut`).
-select provider, project, model, reason, coalesce(paused_until = 'infinity', false) as shut,
-    case when paused_until > now() and paused_until < 'infinity'
-        then extract(epoch from paused_until - now())::float8 end as seconds,
+-- `seconds`: how long it is paused still; null when it is not. `shut`: the pause is of the whole project.
+select provider, project, model, reason, coalesce(model = '' and paused_until > now(), false) as shut,
+    case when paused_until > now() then extract(epoch from paused_until - now())::float8 end as seconds,
     case when learned_at > now() - make_interval(secs => $2::float8) then calls end as calls,
     case when learned_at > now() - make_interval(secs => $2::float8) then tokens end as tokens
 from bucket where provider = any ($1)

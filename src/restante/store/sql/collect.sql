@@ -1,5 +1,7 @@
 -- Fetch answers posted on one day and take them off tasks_ready.
 -- $1 day  $2 accounts  $3 ids  $4 platform
+-- It need not wait for the disk: what is lost with a server that crashes in the next moment is that an answer was
+-- fetched, and then it is listed again.
 -- Where an account owes more than its credit limit the answer is withheld: no body leaves, and it stays listed.
 -- The postback of a fetched task, if it has one, is told, once: its failures list the task no more. Deliveries are
 -- locked before listings, as record_attempts does. `relisted`: that one's first failure may have come in between, and
@@ -36,4 +38,4 @@ with got as materialized (
 select g.id, g.code, g.message, g.withheld, g.request, case when not g.withheld then g.body end as body,
     g.account_id, g.seq,
     g.id in (select task_id from told where attempts > 0) and g.id not in (select id from gone) as relisted
-from got g
+from got g, (select set_config('synchronous_commit', 'off', true) offset 0) hurry

@@ -1,0 +1,132 @@
+"""task_get past the framework, byte by byte: connections that stay, that end, that carry several calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import socket
+from contextlib import closing
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support import Http, Restante, task
+from tests.web.calls import Shop, basic, open_shop
+
+PATH = "/v3/ai_optimization/gemini/llm_responses/task_get/"
+
+
+@pytest.fixture(scope="module")
+def shop(restante: Restante) -> Shop:
+    return open_shop(restante)
+
+
+@pytest.fixture(scope="module")
+def ids(restante: Restante, shop: Shop) -> list[str]:
+    async def post() -> list[str]:
+        async with Http(restante.family, shop.credentials) as calls:
+            answer = await calls.post([task("a short one"), task("a long one [[words=400]]")])
+            posted = [entry["id"] for entry in answer["tasks"]]
+            await calls.answers(posted)
+        return posted
+
+    return asyncio.run(post())
+
+
+def head(shop: Shop, task_id: str, *more: str, method: str = "GET", version: str = "1.1") -> bytes:
+    proof = basic(*shop.credentials)
+    lines = [f"{method} {PATH}{task_id} HTTP/{version}", "Host: restante", f"Authorization: {proof}", *more]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def connection(restante: Restante) -> socket.socket:
+    url = urlsplit(restante.url)
+    assert url.hostname and url.port
+    return socket.create_connection((url.hostname, url.port), timeout=20)
+
+
+def read(at: socket.socket, method: str = "GET") -> tuple[HTTPResponse, bytes]:
+    answer = HTTPResponse(at, method=method)
+    answer.begin()
+    return answer, answer.read()
+
+
+def fetched(body: bytes) -> tuple[str, int]:
+    [entry] = json.loads(body)["tasks"]
+    return entry["id"], entry["status_code"]
+
+
+def test_calls_in_one_packet_are_answered_in_order(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    unknown = ids[0][:-1] + ("0" if ids[0][-1] != "0" else "1")
+    asked = [ids[0], unknown, ids[1], ids[0]]
+    with closing(connection(restante)) as at:
+        at.sendall(b"".join(head(shop, one) for one in asked))
+        answers = []
+        with at.makefile("rb") as stream:
+            for _ in asked:
+                assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+                headers = http.client.parse_headers(stream)
+                answers.append(fetched(stream.read(int(headers["content-length"]))))
+    assert answers == [(ids[0], 20000), (unknown, 40401), (ids[1], 20000), (ids[0], 20000)]
+
+
+@pytest.mark.parametrize(("version", "more"), [("1.0", ()), ("1.1", ("Connection: close",))])
+def test_a_connection_that_shall_end_ends(
+    restante: Restante, shop: Shop, ids: list[str], version: str, more: tuple[str, ...]
+) -> None:
+    with closing(connection(restante)) as at:
+        at.sendall(head(shop, ids[0], *more, version=version))
+        answer, body = read(at)
+        assert fetched(body) == (ids[0], 20000)
+        assert answer.getheader("connection") == "close"
+        assert at.recv(1) == b""
+
+
+def test_it_stays_open_beside_calls_that_go_the_long_way(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    with closing(connection(restante)) as at:
+        at.sendall(head(shop, ids[0]))
+        answer, short = read(at)
+        assert answer.getheader("connection") is None and answer.getheader("date")
+        at.sendall(head(shop, ids[0] + ".xml"))
+        assert read(at)[0].getheader("content-type", "").startswith("application/xml")
+        at.sendall(head(shop, ids[0], method="HEAD"))
+        assert read(at, "HEAD")[0].status in (200, 405)
+        at.sendall(head(shop, ids[0]))
+        again = read(at)[1]
+    assert fetched(short) == fetched(again) == (ids[0], 20000)
+
+
+def test_compressed_where_it_is_worth_it_and_asked_for(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    with closing(connection(restante)) as at:
+        at.sendall(head(shop, ids[1], "Accept-Encoding: gzip"))
+        answer, body = read(at)
+        assert (answer.getheader("content-encoding"), answer.getheader("vary")) == ("gzip", "Accept-Encoding")
+        assert fetched(gzip.decompress(body)) == (ids[1], 20000)
+        at.sendall(head(shop, ids[1]))
+        answer, body = read(at)
+        assert answer.getheader("content-encoding") is None and fetched(body) == (ids[1], 20000)
+
+
+def test_a_call_with_a_body_and_one_that_nobody_waits_for(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    with closing(connection(restante)) as at:
+        at.sendall(head(shop, ids[0], "Content-Length: 5") + b"hello")
+        assert fetched(read(at)[1]) == (ids[0], 20000)
+        at.sendall(head(shop, ids[1]))
+        assert fetched(read(at)[1]) == (ids[1], 20000)
+    gone = connection(restante)
+    gone.sendall(head(shop, ids[0]))
+    gone.close()
+    with closing(connection(restante)) as at:
+        at.sendall(head(shop, ids[0]))
+        assert fetched(read(at)[1]) == (ids[0], 20000)
+
+
+def test_a_wrong_password_is_refused_whatever_was_right_before(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    login, password = shop.credentials
+    with closing(connection(restante)) as at:
+        for secret, status in [(password, 200), (password + "x", 401), (password, 200), ("", 401)]:
+            at.sendall(head(shop._replace(credentials=(login, secret)), ids[0]))
+            assert read(at)[0].status == status
