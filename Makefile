@@ -46,7 +46,7 @@ up: install ## Serve on 127.0.0.1:8000 (with GEMINI_API_KEY if set, else --offli
 test: install-dev ## The test suite (real PostgreSQL, real model, real HTTP)
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not long" $(TESTS)
 
-test-long: install-dev ## The long suites too: chaos, many seeds
+test-long: install-dev ## The long suites too: chaos, many seeds, a million rows, a soak of 20 minutes
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: install-dev ## ruff, mypy --strict, import-linter

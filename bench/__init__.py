@@ -10,4 +10,7 @@ database; medians and ratios are printed. This process is the only client, and s
     accept.py         POSTs of 100 tasks, against their own SQL
     end_to_end.py     accept, run, settle, list, fetch; against the same by hand
     start.py          from a POST to the provider's call, idle
+    history.py        accept and end to end after ten million tasks, against an empty database
+    loading.py        such a past
+    ready.py          tasks_ready where very many tasks wait, and under an old snapshot
 """

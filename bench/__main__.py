@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import accept, end_to_end, machine, start
+from bench import accept, end_to_end, history, machine, ready, start
 from bench.installation import installed
 from bench.report import Row, print_table
 
@@ -29,6 +29,8 @@ def main() -> None:
 _MEASURES = {
     "accept": (accept.measure, 300, 1_500),
     "end-to-end": (end_to_end.measure, 6, 60),
+    "ready": (ready.measure, 100, 300),
+    "history": (history.measure, 6, 60),
     "start": (start.measure, 50, 200),
 }
 

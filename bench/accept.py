@@ -36,12 +36,12 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
     sql = Row(name="  its SQL alone, 1 connection", unit="tasks/s", rounds=[])
     p99 = []
     async with installed(parent, workers=0) as restante:
-        await _through_http(restante, _WARMING_POSTS)
+        await through_http(restante, _WARMING_POSTS)
         await _by_sql(restante, _WARMING_POSTS)
         for number in range(1, rounds + 1):
             sql.rounds.append(await _by_sql(restante, posts))
             said(sql, number)
-            one, taken = await _through_http(restante, posts)
+            one, taken = await through_http(restante, posts)
             http.rounds.append(one)
             p99.append(sorted(taken)[len(taken) * 99 // 100] * 1e3)
             said(http, number)
@@ -50,7 +50,8 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
     return [http, sql]
 
 
-async def _through_http(restante: Installation, posts: int) -> tuple[Round, list[float]]:
+async def through_http(restante: Installation, posts: int) -> tuple[Round, list[float]]:
+    """Accept so many POSTs: the round, and the seconds that each took."""
     clients = restante.clients
     requests = iter([post(clients[n % len(clients)], n * TASKS_PER_POST, TASKS_PER_POST) for n in range(posts)])
     connections = [await Connection(restante).open() for _ in range(CLIENTS)]

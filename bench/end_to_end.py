@@ -45,12 +45,12 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
     through = Row(name="end to end, 1 API + 1 worker process", unit="tasks/s", rounds=[])
     by_hand = Row(name="  its SQL by hand, 1 connection", unit="tasks/s", rounds=[])
     async with installed(parent, workers=1) as restante:
-        await _through_http(restante, 1)
+        await through_http(restante, 1)
         await _by_hand(restante, 1)
         for number in range(1, rounds + 1):
             by_hand.rounds.append(await _by_hand(restante, posts))
             said(by_hand, number)
-            through.rounds.append(await _through_http(restante, posts))
+            through.rounds.append(await through_http(restante, posts))
             said(through, number)
         through.note = by_hand.note = await restante.audit()
     through.ratio = f"{ratio(through, by_hand)} of its SQL"
@@ -87,7 +87,8 @@ class _Account:
             self._fetched.add(task_id)
 
 
-async def _through_http(restante: Installation, posts: int) -> Round:
+async def through_http(restante: Installation, posts: int) -> Round:
+    """So many POSTs of each client, every answer fetched."""
     clients = [_Account(client, posts) for client in restante.clients]
     connections = [[await Connection(restante).open() for _ in range(1 + GETTERS)] for _ in clients]
     disk = fdatasync_ms(restante.directory)

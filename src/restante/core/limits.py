@@ -56,6 +56,10 @@ IDEMPOTENCY_HOURS: Final = 24.0
 
 # --- what a client gets back ---------------------------------------------------------------------------
 READY_LISTED: Final = 1_000  # tasks_ready rows a call (contract §3.2)
+# A process looks so often, at an account's listings, where they have to begin (docs/adr/0003); more often only leaves
+# more old versions of the mark to read, under an old snapshot.
+READY_MARK_SECONDS: Final = 5.0
+READY_MARK_STEP: Final = 10_000  # places that a mark must gain: reading so many dead entries costs half a millisecond
 LIVE_SECONDS: Final = 120.0  # contract §5.2: then 50401
 
 LISTED_ROWS_MAX: Final = 1_000  # id_list and errors, a call (contract §3.11, §3.12)

@@ -23,6 +23,7 @@ from restante.core.errors import (
 from restante.core.limits import READY_LISTED, READY_SECONDS
 from restante.core.task import Function, parse_id
 from restante.flow.group import Group
+from restante.flow.ready_mark import Marks
 from restante.store import tasks
 from restante.store.database import Database
 from restante.store.tasks import Collected, Listed
@@ -56,12 +57,18 @@ class Collector:
         self._ready_time = timedelta(seconds=ready_seconds)
         self._db = db
         self._clock = clock
+        self._marks = Marks(db)
         self._group: Group[tuple[date, int, str], Collected | None] = Group(self._commit)
 
     async def ready(self, account_id: int) -> list[Listed]:
         """tasks_ready: up to 1,000 finished, uncollected tasks, oldest first."""
         since = self._clock() - self._ready_time
-        return await self._db.again(lambda: tasks.ready(self._db, account_id, READY_LISTED, since))
+
+        async def listed() -> list[Listed]:
+            await self._marks.advance(account_id)
+            return await tasks.ready(self._db, account_id, READY_LISTED, since)
+
+        return await self._db.again(listed)
 
     async def task_get(self, account_id: int, text: str) -> Fetched:
         """One task by id (contract §2.3, §12.29): who and what an id is for is read from the id itself."""

@@ -23,9 +23,12 @@ _DAILY_TABLES: Final = {
 
 # Settings of our role in this database, kept there because poolers such as PgBouncer drop start-up parameters.
 # enable_seqscan: statistics taken while the queue was empty cached plans that read whole tables (notes, trap 2).
+# enable_sort: the same ones made claims and listings read and sort all there was, instead of following an index until
+# they had enough (tests/store/test_plans.py). Where nothing else is possible it is sorted all the same.
 # The others end sessions whose client is gone without a word, and with them their locks. None is about a statement.
 _ROLE_SETTINGS: Final = {
     "enable_seqscan": "off",
+    "enable_sort": "off",
     "jit": "off",
     "timezone": "UTC",
     "idle_in_transaction_session_timeout": f"{DATABASE_CLIENT_SILENT_SECONDS}s",

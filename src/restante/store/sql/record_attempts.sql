@@ -36,6 +36,14 @@ with item as materialized (
     select account_id, 1, seq, task_id, posted_at, tag, $9 from mine
     where kind = 2 and error is not null and attempts = 1 and not collected
     on conflict do nothing -- a resent one's, still listed
+), late as materialized (
+    select account_id, min(seq) as seq from mine where kind = 2 and error is not null and attempts = 1 and not collected
+    group by account_id
+), lowered as ( -- their places are of long ago: no mark may stand, or come to stand, above them (docs/adr/0003)
+    insert into ready_mark as m (account_id, platform, seq, version, boundary, horizon)
+    select account_id, 1, 0, 1, 0, pg_current_xact_id() from late order by account_id
+    on conflict (account_id, platform) do update
+        set seq = least(m.seq, (select l.seq from late l where l.account_id = m.account_id)), version = m.version + 1
 ), gone as (
     delete from ready r using mine m
     where m.kind = 2 and m.error is null and r.account_id = m.account_id and r.platform = 1 and r.seq = m.seq
