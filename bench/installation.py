@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import re
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +64,19 @@ class Installation(msgspec.Struct, frozen=True):
             await connection.close()
         return version
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """For the block a process stands still, so that it finds work piled up afterwards."""
+        os.kill(self.processes[name], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.processes[name], signal.SIGCONT)
+
+    async def more_clients(self, number: int) -> list[Client]:
+        """Further accounts."""
+        return [await _open_account(self.db, f"more-{secrets.token_hex(6)}") for _ in range(number)]
+
     async def audit(self) -> str:
         """What `restante ledger audit` finds, in a word or two. Raises SystemExit when anything differs."""
         differences = [difference async for difference in accounts.audit(self.db)]
@@ -72,14 +87,22 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def installed(parent: Path | None, *, workers: int, fifo: bool = False) -> AsyncIterator[Installation]:
-    """A new restante for the block, in a directory below `parent`. With `fifo` its scripted provider names each call
-    in a pipe, `calls`, which somebody must hold open for reading."""
+async def installed(
+    parent: Path | None,
+    *,
+    workers: int,
+    fifo: bool = False,
+    opened: int = ACCOUNTS,
+    more: Mapping[str, str] | None = None,
+) -> AsyncIterator[Installation]:
+    """A new restante for the block, in a directory below `parent`, with so many accounts `opened` and `more` settings.
+    With `fifo` its scripted provider names each call in a pipe, `calls`, which somebody must hold open for reading."""
     with tempfile.TemporaryDirectory(prefix="restante-bench-", dir=parent) as name:
         directory = Path(name)
         settings = {"RESTANTE_DATA_DIR": name + "/data", "RESTANTE_PORT": "0", "RESTANTE_LOG_LEVEL": "warning"}
         # Counted as in earnest, and never reached.
         settings |= {"RESTANTE_RATE_TASK_POST": "100000000", "RESTANTE_RATE_TASKS_READY": "0"}
+        settings |= more or {}
         keeper = None
         if fifo:
             settings["RESTANTE_SCRIPTED_LOG"] = str(directory / "calls")
@@ -93,7 +116,7 @@ async def installed(parent: Path | None, *, workers: int, fifo: bool = False) ->
                 db = Database(server.dsn, connections=2)
                 await db.open()
                 try:
-                    clients = [await _open_account(db, number) for number in range(ACCOUNTS)]
+                    clients = [await _open_account(db, f"bench-{number}") for number in range(opened)]
                     watched = _processes(up.pid, directory, workers)
                     yield Installation(directory, url.hostname, url.port, server.dsn, db, clients, watched)
                 finally:
@@ -138,10 +161,8 @@ def _wait_for_end(up: subprocess.Popen[bytes]) -> None:
         up.wait()
 
 
-async def _open_account(db: Database, number: int) -> Client:
-    opened = await accounts.open_account(
-        db, f"bench-{number}", None, balance=parse_usd(_FUNDS), credit_limit=None, now=utc_now()
-    )
+async def _open_account(db: Database, name: str) -> Client:
+    opened = await accounts.open_account(db, name, None, balance=parse_usd(_FUNDS), credit_limit=None, now=utc_now())
     word = base64.b64encode(f"{opened.login}:{opened.password}".encode()).decode()
     return Client(opened.account_id, f"Basic {word}")
 
