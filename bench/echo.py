@@ -53,6 +53,12 @@ _WAIT = _response(
 )
 
 
+def models_map(port: int, model: str, concurrency: int) -> bytes:
+    """What RESTANTE_MODELS says of a model of the server at `port`."""
+    server = f'[servers.echo]\nurl = "http://127.0.0.1:{port}/v1"\nconcurrency = {concurrency}\n'
+    return f'{server}[models.{model}]\nserver = "echo"\n'.encode()
+
+
 class _Server(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = bytearray()

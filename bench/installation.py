@@ -94,21 +94,27 @@ async def installed(
     fifo: bool = False,
     opened: int = ACCOUNTS,
     more: Mapping[str, str] | None = None,
+    models: bytes | None = None,
+    provider: str = "scripted",
 ) -> AsyncIterator[Installation]:
-    """A new restante for the block, in a directory below `parent`, with so many accounts `opened` and `more` settings.
-    With `fifo` its scripted provider names each call in a pipe, `calls`, which somebody must hold open for reading."""
+    """A new restante for the block, in a directory below `parent`, with so many accounts `opened`, `more` settings and
+    a file of `models`. With `fifo` its scripted provider names each call in a pipe, `calls`, which somebody must hold
+    open for reading."""
     with tempfile.TemporaryDirectory(prefix="restante-bench-", dir=parent) as name:
         directory = Path(name)
         settings = {"RESTANTE_DATA_DIR": name + "/data", "RESTANTE_PORT": "0", "RESTANTE_LOG_LEVEL": "warning"}
         # Counted as in earnest, and never reached.
         settings |= {"RESTANTE_RATE_TASK_POST": "100000000", "RESTANTE_RATE_TASKS_READY": "0"}
         settings |= more or {}
+        if models is not None:
+            (directory / "models.toml").write_bytes(models)
+            settings["RESTANTE_MODELS"] = str(directory / "models.toml")
         keeper = None
         if fifo:
             settings["RESTANTE_SCRIPTED_LOG"] = str(directory / "calls")
             os.mkfifo(directory / "calls")
             keeper = os.open(directory / "calls", os.O_RDWR | os.O_NONBLOCK)  # until then nobody could open it to write
-        up = _start_up(directory, settings, workers)
+        up = _start_up(directory, settings, workers, provider)
         try:
             url = urlsplit(_wait_for_url(up, directory))
             assert url.hostname and url.port
@@ -131,11 +137,11 @@ async def installed(
                     print(f"    (restante said: {line})", file=sys.stderr)
 
 
-def _start_up(directory: Path, settings: dict[str, str], workers: int) -> subprocess.Popen[bytes]:
+def _start_up(directory: Path, settings: dict[str, str], workers: int, provider: str) -> subprocess.Popen[bytes]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RESTANTE_", "GEMINI_"))}
     with (directory / "out").open("w") as out, (directory / "err").open("w") as err:
         return subprocess.Popen(
-            [sys.executable, "-m", "restante", "up", "--provider", "scripted", "--workers", str(workers)],
+            [sys.executable, "-m", "restante", "up", "--provider", provider, "--workers", str(workers)],
             env=clean | settings,
             stdin=subprocess.DEVNULL,
             stdout=out,

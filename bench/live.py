@@ -8,6 +8,7 @@ straight, which is what the others add to. The peers keep neither money nor task
 from __future__ import annotations
 
 import asyncio
+import secrets
 import statistics
 import tempfile
 import time
@@ -120,13 +121,8 @@ async def _call_all(connection: Connection, requests: Iterator[bytes]) -> None:
 
 @asynccontextmanager
 async def _restante(directory: Path, echo_port: int, *, scripted: bool) -> AsyncIterator[Target]:
-    models = directory / "models.toml"
-    models.write_text(
-        f'[servers.echo]\nurl = "http://127.0.0.1:{echo_port}/v1"\nconcurrency = {CONCURRENCY}\n'
-        f'[models.{echo.MODEL}]\nserver = "echo"\n'
-    )
-    more = _LIFTED if scripted else _LIFTED | {"RESTANTE_MODELS": str(models)}
-    async with installed(directory, workers=0, opened=ACCOUNTS, more=more) as restante:
+    models = None if scripted else echo.models_map(echo_port, echo.MODEL, CONCURRENCY)
+    async with installed(directory, workers=0, opened=ACCOUNTS, more=_LIFTED, models=models) as restante:
         row = Row(
             name=f"live, {ACCOUNTS} accounts, concurrency {CONCURRENCY}"
             if scripted
@@ -151,7 +147,7 @@ def _straight(port: int) -> Target:
 
 @asynccontextmanager
 async def _litellm(directory: Path, echo_port: int) -> AsyncIterator[Target]:
-    """One worker process, no database, no keys, no logs of calls."""
+    """One worker process, one key, which it will not do without; no database, no logs of calls."""
     binary = (await asyncio.to_thread(peers.python, "litellm")).parent / "litellm"
     config = directory / "litellm.yaml"
     config.write_text(
@@ -171,12 +167,18 @@ async def _litellm(directory: Path, echo_port: int) -> AsyncIterator[Target]:
         "--num_workers",
         "1",
     ]
-    quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
+    key = "sk-bench-" + secrets.token_hex(16)
+    quiet = {
+        "LITELLM_MASTER_KEY": key,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MODE": "PRODUCTION",
+    }
     async with peers.running(command, directory, quiet, port=port) as process:
         row = Row(name="  LiteLLM proxy", unit="calls/s", rounds=[])
         yield Target(
             row=row, host="127.0.0.1", port=port, processes={"LiteLLM": process.pid}, families=("LiteLLM",),
-            request=lambda n: _chat("/v1", "", n),
+            request=lambda n: _chat("/v1", f"Authorization: Bearer {key}\r\n", n),
         )  # fmt: skip
 
 

@@ -52,6 +52,15 @@ class Process(msgspec.Struct, frozen=True):
         return self.log.read_text(errors="replace")[-1_500:]
 
 
+_permitted = False
+
+
+def permit() -> None:
+    """From now on what is not installed yet is; until then it is Missing."""
+    global _permitted
+    _permitted = True
+
+
 def cache() -> Path:
     """Where the environments are: RESTANTE_BENCH_CACHE, or below the user's cache directory."""
     if named := os.environ.get("RESTANTE_BENCH_CACHE"):
@@ -63,7 +72,7 @@ def python(name: str) -> Path:
     """The interpreter of a peer's environment, made at the first use. Raises Missing."""
     where = _place(name, PYTHON[name])
     if not (where / _DONE).exists():
-        _fresh(where)
+        _fresh(name, where)
         _install(name, [sys.executable, "-m", "venv", str(where)])
         pip = [str(where / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _install(name, [*pip, "--prefer-binary", *PYTHON[name]])
@@ -77,7 +86,7 @@ def node_modules(name: str) -> Path:
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise Missing(f"{name}: there is no node and npm here")
     if not (where / _DONE).exists():
-        _fresh(where)
+        _fresh(name, where)
         where.mkdir(parents=True)
         npm = [
             "npm",
@@ -181,8 +190,10 @@ def _place(name: str, holds: Sequence[str]) -> Path:
     return cache() / f"{name}-{digest}"
 
 
-def _fresh(where: Path) -> None:
-    """Nothing is left of an attempt that did not come to its end."""
+def _fresh(name: str, where: Path) -> None:
+    """Nothing is left of an attempt that did not come to its end. Raises Missing when nothing may be installed."""
+    if not _permitted:
+        raise Missing(f"{name} is not installed; --peers installs it")
     shutil.rmtree(where, ignore_errors=True)
     where.parent.mkdir(parents=True, exist_ok=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taskiq_redis import ListQueueBroker
 
-broker = ListQueueBroker(os.environ["BENCH_REDIS"])
+broker = ListQueueBroker(os.environ["BENCH_REDIS"], socket_timeout=None)  # idle for a minute between rounds
 ran = 0
 
 
