@@ -54,6 +54,7 @@ async def _sampled(
         await asyncio.wait([working], timeout=_LOOK_SECONDS)
     await working
     clocks.stop()
+    clocks.cpu = {}  # CPU a task says nothing here
     ours.rounds.append(one_round(max(python), len(python), clocks, disk))
     postgres.rounds.append(one_round(max(server), len(server), clocks, disk))
 
@@ -71,6 +72,7 @@ async def _model(parent: Path | None) -> Row:
             if answer.count(b'"status_code":20000') != 2:
                 return missing(name, "it did not answer")
             clocks.stop()
+            clocks.cpu = {}
             connection.close()
             found = [pss_mib(child) for child in children(restante.processes["API"]) if _is_model(child)]
     except SystemExit as why:
