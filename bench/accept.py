@@ -112,6 +112,7 @@ def _arguments(client: Client, lane: int, first: int) -> tuple[object, ...]:
         Function.TASK_POST,
         0,
         0,
+        [None for _ in numbers],
     )
 
 

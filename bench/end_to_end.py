@@ -32,7 +32,7 @@ from restante.store.tasks import Order
 from restante.web.wire import answer_result
 from restante.wiring import utc_now
 
-GETTERS = 2  # connections that fetch, an account
+GETTERS = 4  # connections that fetch, an account
 _OUTSTANDING = 300  # an account posts again below this
 _LOOK_SECONDS = 0.02  # between two looks at an empty tasks_ready
 _LISTED = re.compile(rb'"id":"([0-9a-f-]{36})","se"')

@@ -26,7 +26,7 @@ log = logging.getLogger("restante.api")
 _ENDPOINT: Final[Endpoint] = "task_get"
 _PREFIX: Final = "/" + "/".join((*wire.FAMILY_PATH, _ENDPOINT, ""))
 _PATH_CHARS: Final = len(_PREFIX) + 36
-_FORKS: Final = frozenset("/.")  # a path that goes on, or another format
+_SLASHES: Final = _PREFIX.count("/")  # a path that goes on has more, another format a dot
 _JSON: Final = (b"content-type", b"application/json")
 _PATH_PARTS: Final = (*wire.FAMILY_PATH, _ENDPOINT)
 
@@ -43,7 +43,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             path: str = scope["path"]
-            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and _FORKS.isdisjoint(path[len(_PREFIX) :]):
+            if len(path) == _PATH_CHARS and path.startswith(_PREFIX) and "." not in path and path.count("/") == _SLASHES:
                 answer = await self._task_get(scope, path[len(_PREFIX) :])
                 if answer is not None:
                     status, headers, body = answer

@@ -173,7 +173,7 @@ def seconds(elapsed: float) -> str:
 
 def moment(at: datetime) -> str:
     """A time in UTC as the original writes it: `2026-11-20 12:15:08 +00:00`."""
-    return f"{at:%Y-%m-%d %H:%M:%S} +00:00"
+    return at.isoformat(" ")[:19] + " +00:00"  # strftime takes ten times as long
 
 
 def data(request: bytes | None, origin: bytes = LLM_RESPONSES) -> msgspec.Raw:

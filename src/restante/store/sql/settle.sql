@@ -5,6 +5,8 @@
 -- only when its first attempt fails (contract §12.28).
 -- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
 -- What the account spent today changes with its tasks of today; those of an earlier day leave it alone.
+-- Tasks are found one by one and updated by their place: joined by id, a plan made for few of them reads the whole day
+-- (measured). Nobody else updates a task whose row in the queue is ours, so that its place stays.
 -- A live task (lane 0) has nobody to collect it: neither answer nor listing.
 with item as materialized (
     select * from unnest($3::uuid[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::bytea[],
@@ -38,7 +40,11 @@ with item as materialized (
 ), done as (
     update task t
     set state = m.state, code = m.code, charged = m.charged, attempts = m.attempts, settled_at = $9
-    from mine m where t.day = $2 and t.id = m.id
+    from (
+        select m.*, x.tid from mine m
+        cross join lateral (select t.ctid as tid from task t where t.day = $2 and t.id = m.id limit 1) x
+    ) m
+    where t.day = $2 and t.ctid = m.tid
 ), stored as (
     insert into answer (day, id, account_id, seq, code, message, body)
     select $2, id, account_id, seq, code, message, body from mine where lane <> 0
