@@ -58,15 +58,17 @@ async def measure_with(
     with background("bench.echo") as (_, (port,)):
         async with _installed(parent, port) as restante:
             busy, waiting, prober = restante.clients
-            for nth, row in enumerate(rows):
-                if nth == 1:
-                    await _park(restante, waiting, parked)
-                if nth == 2:
-                    with restante.frozen("worker"):
-                        await _post_many(restante, waiting, throttled, echo.THROTTLED)
-                for number in range(1, rounds + 1):
-                    row.rounds.append(await _probed(restante, busy, prober, probes, queued))
-                    said(row, number)
+            # Somebody reads all the time: a worker whose pipe is full stands still in the middle of a call.
+            with _calls(restante) as calls:
+                for nth, row in enumerate(rows):
+                    if nth == 1:
+                        await _park(restante, waiting, parked)
+                    if nth == 2:
+                        with restante.frozen("worker"):
+                            await _post_many(restante, waiting, throttled, echo.THROTTLED)
+                    for number in range(1, rounds + 1):
+                        row.rounds.append(await _probed(restante, calls, busy, prober, probes, queued))
+                        said(row, number)
             rows[0].note = await restante.audit()
     return rows
 
@@ -84,26 +86,28 @@ async def _installed(parent: Path | None, port: int) -> AsyncIterator[Installati
         yield restante
 
 
-async def _probed(restante: Installation, busy: Client, prober: Client, probes: int, queued: int) -> Round:
+async def _probed(
+    restante: Installation, calls: _Calls, busy: Client, prober: Client, probes: int, queued: int
+) -> Round:
     with restante.frozen("worker"):
         there = await _queued(restante, busy)
         await _post_many(restante, busy, max(0, queued + int(queued * _RESERVE) - there))
     connection = await Connection(restante).open()
     disk = fdatasync_ms(restante.directory)
-    with _calls(restante) as calls:
-        async with asyncio.timeout(_ROUND_SECONDS):
-            await calls.flow()
-            clocks = Clocks(restante.processes)
-            posted: list[tuple[float, bytes]] = []
-            for number in range(probes):
-                await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
-                began = time.perf_counter()
-                answer = await connection.call(post(prober, number, 1))
-                assert accepted(answer) == 1, answer[:500]
-                posted.append((began, _id(answer)))
-            clocks.stop()
-            left = await _queued(restante, busy)
-            taken = [(await calls.of(task_id) - began) * 1e3 for began, task_id in posted]
+    calls.forget()
+    async with asyncio.timeout(_ROUND_SECONDS):
+        await calls.flow()
+        clocks = Clocks(restante.processes)
+        posted: list[tuple[float, bytes]] = []
+        for number in range(probes):
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
+            began = time.perf_counter()
+            answer = await connection.call(post(prober, number, 1))
+            assert accepted(answer) == 1, answer[:500]
+            posted.append((began, _id(answer)))
+        clocks.stop()
+        left = await _queued(restante, busy)
+        taken = [(await calls.of(task_id) - began) * 1e3 for began, task_id in posted]
     connection.close()
     if left < queued:
         print(f"    (only {left:,} were queued in the end)", flush=True)
@@ -125,6 +129,10 @@ class _Calls:
             self._rest = b""
         self._rest += rest
         self.came.set()
+
+    def forget(self) -> None:
+        """What came so far."""
+        self._chunks.clear()
 
     async def flow(self) -> None:
         """Until the worker, which stood still, has been at work for a moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import secrets
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -128,6 +130,8 @@ async def installed(
                 finally:
                     await db.close()
         finally:
+            if keeper is not None:  # a worker that nobody reads stands still in the middle of a call, and does not end
+                threading.Thread(target=_drain, args=(keeper,), daemon=True).start()
             up.terminate()
             _wait_for_end(up)
             if keeper is not None:
@@ -148,6 +152,13 @@ def _start_up(directory: Path, settings: dict[str, str], workers: int, provider:
             stderr=err,
             start_new_session=True,  # Ctrl-C is for us; restante is stopped once, by us
         )
+
+
+def _drain(pipe: int) -> None:
+    os.set_blocking(pipe, True)
+    with contextlib.suppress(OSError):  # closed
+        while os.read(pipe, 1 << 16):
+            pass
 
 
 def _wait_for_url(up: subprocess.Popen[bytes], directory: Path) -> str:
