@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 LOCKED := --require-hashes --only-binary :all:
 TESTS ?= tests
 
-.PHONY: help install install-dev demo up test test-long check bench build lock clean
+.PHONY: help install install-dev demo up test test-long check bench bench-all build lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ check: install-dev ## ruff, mypy --strict, import-linter
 
 bench: install-dev ## What it costs: accept, end to end, start latency (two minutes)
 	@$(BIN)/python -m bench --quick
+
+bench-all: install-dev ## Everything, beside its peers (installed in a cache of their own), into docs/benchmarks.md
+	@$(BIN)/python -m bench --all --peers --write
 
 build: install-dev ## A wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .

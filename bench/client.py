@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
-from bench.installation import Client, Installation
+from bench.installation import Client
 from restante.web.api import FAMILY
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -18,11 +18,21 @@ _IDLE_SECONDS = 2.0  # uvicorn closes after 5
 MODEL = "gemini-2.5-flash"
 
 
+class Server(Protocol):
+    """Where to connect to: an Installation, or a peer."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 class Connection(asyncio.Protocol):
     """A kept-alive connection, made anew when it was idle for so long that the server may be about to close it."""
 
-    def __init__(self, restante: Installation) -> None:
-        self._restante = restante
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._transport: asyncio.Transport | None = None
         self._used = 0.0
         self._answer: asyncio.Future[bytes] | None = None
@@ -32,7 +42,7 @@ class Connection(asyncio.Protocol):
     async def open(self) -> Self:
         self.close()
         self._transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: self, self._restante.host, self._restante.port
+            lambda: self, self._server.host, self._server.port
         )
         self._used = time.monotonic()
         return self
@@ -52,7 +62,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("restante closed the connection"))
+            self._answer.set_exception(ConnectionResetError("the server closed the connection"))
 
     async def call(self, request: bytes) -> bytes:
         """The whole answer, head and body. Raises AssertionError unless it is a 200."""
@@ -78,17 +88,29 @@ def prompt(number: int) -> str:
     return f"Which running shoes for beginners would you recommend under 120 dollars? Name five brands. #{number}"
 
 
-def post(client: Client, first: int, tasks: int) -> bytes:
-    """The bytes of a task_post with `tasks` tasks, their prompts numbered from `first`."""
-    body = msgspec.json.encode(
-        [{"user_prompt": prompt(n), "model_name": MODEL, "tag": f"t{n}"} for n in range(first, first + tasks)]
-    )
-    return _head("POST", "task_post", client, f"Content-Length: {len(body)}\r\n") + body
+def task(number: int, **more: str) -> dict[str, str]:
+    """A task as it is posted. `more`: further fields."""
+    return {"user_prompt": prompt(number), "model_name": MODEL, "tag": f"t{number}"} | more
+
+
+def post(client: Client, first: int, tasks: int, **more: str) -> bytes:
+    """The bytes of a task_post with `tasks` tasks, their prompts numbered from `first`. `more`: further fields."""
+    return request("task_post", client, msgspec.json.encode([task(n, **more) for n in range(first, first + tasks)]))
 
 
 def get(client: Client, path: str) -> bytes:
     """The bytes of a GET."""
     return _head("GET", path, client)
+
+
+def live(client: Client, number: int, model: str = MODEL) -> bytes:
+    """The bytes of a live call."""
+    return request("live", client, msgspec.json.encode([{"user_prompt": prompt(number), "model_name": model}]))
+
+
+def request(path: str, client: Client, body: bytes) -> bytes:
+    """The bytes of a POST."""
+    return _head("POST", path, client, f"Content-Length: {len(body)}\r\n") + body
 
 
 def accepted(answer: bytes) -> int:

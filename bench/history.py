@@ -18,7 +18,7 @@ import msgspec
 
 from bench import accept, end_to_end, loading
 from bench.installation import Client, Installation, installed
-from bench.report import Row, ratio, said
+from bench.report import Goal, Row, medians, ratio, said
 from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.wiring import utc_now
@@ -69,6 +69,7 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
             del row.rounds[0]
             row.note = note
         rows[1].ratio = f"{ratio(rows[1], rows[0])} of that on an empty one"
+        rows[1].goals = [Goal(what="of that on an empty one", bound=0.8, measured=medians(rows[1], rows[0]))]
     return [*whole, *taken]
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +66,19 @@ class Installation(msgspec.Struct, frozen=True):
             await connection.close()
         return version
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """For the block a process stands still, so that it finds work piled up afterwards."""
+        os.kill(self.processes[name], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.processes[name], signal.SIGCONT)
+
+    async def more_clients(self, number: int) -> list[Client]:
+        """Further accounts."""
+        return [await _open_account(self.db, f"more-{secrets.token_hex(6)}") for _ in range(number)]
+
     async def audit(self) -> str:
         """What `restante ledger audit` finds, in a word or two. Raises SystemExit when anything differs."""
         differences = [difference async for difference in accounts.audit(self.db)]
@@ -72,20 +89,34 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def installed(parent: Path | None, *, workers: int, fifo: bool = False) -> AsyncIterator[Installation]:
-    """A new restante for the block, in a directory below `parent`. With `fifo` its scripted provider names each call
-    in a pipe, `calls`, which somebody must hold open for reading."""
+async def installed(
+    parent: Path | None,
+    *,
+    workers: int,
+    fifo: bool = False,
+    opened: int = ACCOUNTS,
+    more: Mapping[str, str] | None = None,
+    models: bytes | None = None,
+    provider: str = "scripted",
+) -> AsyncIterator[Installation]:
+    """A new restante for the block, in a directory below `parent`, with so many accounts `opened`, `more` settings and
+    a file of `models`. With `fifo` its scripted provider names each call in a pipe, `calls`, which somebody must hold
+    open for reading."""
     with tempfile.TemporaryDirectory(prefix="restante-bench-", dir=parent) as name:
         directory = Path(name)
         settings = {"RESTANTE_DATA_DIR": name + "/data", "RESTANTE_PORT": "0", "RESTANTE_LOG_LEVEL": "warning"}
         # Counted as in earnest, and never reached.
         settings |= {"RESTANTE_RATE_TASK_POST": "100000000", "RESTANTE_RATE_TASKS_READY": "0"}
+        settings |= more or {}
+        if models is not None:
+            (directory / "models.toml").write_bytes(models)
+            settings["RESTANTE_MODELS"] = str(directory / "models.toml")
         keeper = None
         if fifo:
             settings["RESTANTE_SCRIPTED_LOG"] = str(directory / "calls")
             os.mkfifo(directory / "calls")
             keeper = os.open(directory / "calls", os.O_RDWR | os.O_NONBLOCK)  # until then nobody could open it to write
-        up = _start_up(directory, settings, workers)
+        up = _start_up(directory, settings, workers, provider)
         try:
             url = urlsplit(_wait_for_url(up, directory))
             assert url.hostname and url.port
@@ -93,12 +124,14 @@ async def installed(parent: Path | None, *, workers: int, fifo: bool = False) ->
                 db = Database(server.dsn, connections=2)
                 await db.open()
                 try:
-                    clients = [await _open_account(db, number) for number in range(ACCOUNTS)]
+                    clients = [await _open_account(db, f"bench-{number}") for number in range(opened)]
                     watched = _processes(up.pid, directory, workers)
                     yield Installation(directory, url.hostname, url.port, server.dsn, db, clients, watched)
                 finally:
                     await db.close()
         finally:
+            if keeper is not None:  # a worker that nobody reads stands still in the middle of a call, and does not end
+                threading.Thread(target=_drain, args=(keeper,), daemon=True).start()
             up.terminate()
             _wait_for_end(up)
             if keeper is not None:
@@ -108,17 +141,24 @@ async def installed(parent: Path | None, *, workers: int, fifo: bool = False) ->
                     print(f"    (restante said: {line})", file=sys.stderr)
 
 
-def _start_up(directory: Path, settings: dict[str, str], workers: int) -> subprocess.Popen[bytes]:
+def _start_up(directory: Path, settings: dict[str, str], workers: int, provider: str) -> subprocess.Popen[bytes]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RESTANTE_", "GEMINI_"))}
     with (directory / "out").open("w") as out, (directory / "err").open("w") as err:
         return subprocess.Popen(
-            [sys.executable, "-m", "restante", "up", "--provider", "scripted", "--workers", str(workers)],
+            [sys.executable, "-m", "restante", "up", "--provider", provider, "--workers", str(workers)],
             env=clean | settings,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             start_new_session=True,  # Ctrl-C is for us; restante is stopped once, by us
         )
+
+
+def _drain(pipe: int) -> None:
+    os.set_blocking(pipe, True)
+    with contextlib.suppress(OSError):  # closed
+        while os.read(pipe, 1 << 16):
+            pass
 
 
 def _wait_for_url(up: subprocess.Popen[bytes], directory: Path) -> str:
@@ -138,10 +178,8 @@ def _wait_for_end(up: subprocess.Popen[bytes]) -> None:
         up.wait()
 
 
-async def _open_account(db: Database, number: int) -> Client:
-    opened = await accounts.open_account(
-        db, f"bench-{number}", None, balance=parse_usd(_FUNDS), credit_limit=None, now=utc_now()
-    )
+async def _open_account(db: Database, name: str) -> Client:
+    opened = await accounts.open_account(db, name, None, balance=parse_usd(_FUNDS), credit_limit=None, now=utc_now())
     word = base64.b64encode(f"{opened.login}:{opened.password}".encode()).decode()
     return Client(opened.account_id, f"Basic {word}")
 

@@ -7,7 +7,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,8 +55,12 @@ def fdatasync_ms(directory: Path) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """The living children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The living children of a process, whichever of its threads began them."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def cpu_seconds(pid: int, *, family: bool = False) -> float:
@@ -69,6 +73,16 @@ def cpu_seconds(pid: int, *, family: bool = False) -> float:
     return used + sum(map(cpu_seconds, children(pid))) if family else used
 
 
+def pss_mib(pid: int, *, family: bool = False) -> float:
+    """Memory of a process in MiB, what it shares with others counted by its share; with `family` its children too."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        found = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+    except (FileNotFoundError, ProcessLookupError, StopIteration):
+        return 0.0  # gone meanwhile
+    return found + sum(pss_mib(child, family=True) for child in children(pid)) if family else found
+
+
 def _busy_seconds() -> float:
     user, nice, system, _idle, _wait, irq, softirq, steal = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
@@ -78,10 +92,11 @@ def _busy_seconds() -> float:
 
 class Clocks:
     """Starts when made; `stop` says how long it took and who worked. `processes`: {name: pid}, PostgreSQL's is the
-    postmaster; this process is the `client`."""
+    postmaster, and it and the peers in `families` are counted with their children; this process is the `client`."""
 
-    def __init__(self, processes: Mapping[str, int]) -> None:
+    def __init__(self, processes: Mapping[str, int], families: Collection[str] = ()) -> None:
         self._processes = dict(processes) | {"client": os.getpid()}
+        self._families = {"PostgreSQL", *families}
         self._busy = _busy_seconds()
         self._used = self._read()
         self._began = time.perf_counter()
@@ -96,4 +111,4 @@ class Clocks:
         self.others = max(0.0, busy - sum(self.cpu.values())) / self.seconds
 
     def _read(self) -> dict[str, float]:
-        return {name: cpu_seconds(pid, family=name == "PostgreSQL") for name, pid in self._processes.items()}
+        return {name: cpu_seconds(pid, family=name in self._families) for name, pid in self._processes.items()}

@@ -105,7 +105,7 @@ class Postgres:
         command: list[str | Path] = [BIN / "postgres", "-D", self._data, "-k", self._directory, *options]
         self.server = Server(self._network.on(self.host, USER), self._directory, *command)
         self.server.answers(self.address, PORT)
-        ready = [BIN / "pg_isready", "-q", "-h", self.address]  # the port is open before
+        ready: list[str | Path] = [BIN / "pg_isready", "-q", "-h", self.address]  # the port is open before
         eventually(f"{self.host}", lambda: subprocess.run(ready, check=False).returncode == 0)
 
     def sql(self, text: str) -> str:

@@ -12,8 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from restante.core.errors import OperatorError
-from restante.store.database import Conflict, Database, DatabaseLost, statement
+from restante.core.errors import InternalError, OperatorError
+from restante.core.task import Function, mint_id
+from restante.flow.settle import failed
+from restante.store import queue
+from restante.store.database import Conflict, Database, DatabaseLost, Session, statement
 from restante.store.queue import BEFORE_ALL
 from restante.store.schema import migrations
 from restante.wiring import utc_now
@@ -242,3 +245,19 @@ async def test_a_day_beyond_those_made_ahead_is_made_when_needed(db: Database) -
         model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
         assert (await acceptor.accept(number, [Judged(model, None, b"{}")]))[1] == [None]
     assert not await differences(db)
+
+
+async def test_settling_one_task_is_not_planned_anew_each_time(dsn: str, db: Database) -> None:
+    """A live call settles alone, and planning costs more than settling."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        session, now = Session(connection), utc_now()
+        nobodys = failed(0, mint_id(now, 1, Function.LIVE, 1), now.date(), InternalError())
+        for _ in range(10):  # PostgreSQL compares its plans after the fifth
+            assert await queue.settle(session, 0, now.date(), now, [nobodys]) == set()
+        planned = await connection.fetchrow(
+            "select generic_plans, custom_plans from pg_prepared_statements where statement = $1", statement("settle")
+        )
+        assert tuple(planned) == (5, 5)
+    finally:
+        await connection.close()

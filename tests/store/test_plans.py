@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
-from bench import loading
 
+from bench import loading
 from restante.core.limits import PROMOTE_BATCH, READY_EXPIRED_BATCH
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, mint_id

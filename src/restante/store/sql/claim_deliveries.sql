@@ -1,9 +1,10 @@
 -- Lease deliveries to a worker. $1 the worker's token  $2 hosts  $3 accounts  $4 how many at the most of each pair
 -- The key share on the worker's row makes reaping wait for this claim (see claim).
+-- The arrays are scalar subqueries so that it is not planned anew each time (see settle).
 with me as materialized (
     select token from worker where token = $1 for key share
 ), picked as materialized (
-    select x.tid from unnest($2::text[], $3::int[], $4::int[]) as w (host, account_id, most)
+    select x.tid from unnest((select $2::text[]), (select $3::int[]), (select $4::int[])) as w (host, account_id, most)
     cross join lateral (
         select d.ctid as tid from delivery d
         where d.state = 0 and d.host = w.host and d.account_id = w.account_id and exists (select from me)

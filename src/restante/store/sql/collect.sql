@@ -1,5 +1,6 @@
 -- Fetch answers posted on one day and take them off tasks_ready.
 -- $1 day  $2 accounts  $3 ids  $4 platform
+-- The arrays are scalar subqueries so that it is not planned anew each time (see settle).
 -- It need not wait for the disk: what is lost with a server that crashes in the next moment is that an answer was
 -- fetched, and then it is listed again.
 -- Where an account owes more than its credit limit the answer is withheld: no body leaves, and it stays listed.
@@ -8,7 +9,7 @@
 -- its listing is too new for this statement to see.
 with got as materialized (
     select a.*, (c.balance < -c.credit_limit) is true as withheld, r.request
-    from unnest($2::int[], $3::uuid[]) as w (account_id, id)
+    from unnest((select $2::int[]), (select $3::uuid[])) as w (account_id, id)
     cross join lateral (
         select a.id, a.account_id, a.seq, a.code, a.message, a.body from answer a
         where a.day = $1 and a.id = w.id and a.account_id = w.account_id limit 1

@@ -2,18 +2,19 @@
 -- $1 token  $2 day  $3 now  $4 ids  $5 accounts  $6 holds  $7 platform  $8 function
 -- $9 how many live tasks the account may have at work  $10 what it may spend a day  $11 models  $12 their providers
 -- $13 what all accounts may spend a day; then under lock_spending (9, 10 and 13: 0 is without limit)
+-- The arrays are scalar subqueries so that it is not planned anew each time (see settle).
 -- Returns whether the token's lease stands and the ids by their fate, judged in the order given: held; of paused
 -- accounts; of paused models; beyond what the account may have at work; beyond a daily cap. The rest is not paid for.
 -- Live tasks at work are counted under the account's row lock with a snapshot of that moment (live_at_work), so that
 -- the count is exact over any number of processes. Caps are as in accept.sql.
 with asked as materialized (
-    select * from unnest($4::uuid[], $5::int[], $6::bigint[], $9::int[], $10::bigint[], $11::text[], $12::text[])
-        with ordinality as u (id, account_id, held, most, cap, model, provider, ord)
+    select * from unnest((select $4::uuid[]), (select $5::int[]), (select $6::bigint[]), (select $9::int[]),
+        (select $10::bigint[]), (select $11::text[]), (select $12::text[])) with ordinality as u (id, account_id, held, most, cap, model, provider, ord)
 ), me as materialized (
     select token from worker where token = $1 for key share
 ), payer as materialized (
     select id, balance, credit_limit, paused, today, today_posted + today_live as spent
-    from account where id = any ($5) order by id for no key update
+    from account where id = any ((select $5::int[])::int[]) order by id for no key update
 ), everybody as materialized (
     select coalesce(sum(today_posted + today_live), 0) as spent from account where $13::bigint > 0 and today >= $2
 ), blocked as materialized (
@@ -52,7 +53,7 @@ with asked as materialized (
         today_posted = case when a.today >= $2 then a.today_posted else 0 end,
         today_live = case when a.today > $2 then 0 else o.held end + case when a.today >= $2 then a.today_live else 0 end
     from (select account_id, sum(held)::bigint as held from covered group by account_id) o
-    where a.id = o.account_id and a.id = any ($5)
+    where a.id = o.account_id and a.id = any ((select $5::int[])::int[])
 ), hold as (
     insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
     select $2, id, 2, account_id, -held, held, 0, 0, $3 from covered
