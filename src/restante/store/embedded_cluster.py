@@ -155,6 +155,7 @@ fsync = on
 synchronous_commit = on
 jit = off
 idle_in_transaction_session_timeout = 60s
+autovacuum_naptime = 15s
 logging_collector = on
 log_directory = 'log'
 log_filename = 'postgresql-%a.log'
