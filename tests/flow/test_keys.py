@@ -101,5 +101,7 @@ async def test_a_shut_key_that_was_taken_away_is_forgotten(db: Database) -> None
     assert [row["project"] for row in await db._on.fetch("select project from bucket")] == ["kept"]
     await pacing.pause(db, "scripted", "gone", "", 1.0, "API key rejected")
     await db._on.execute("update bucket set paused_until = 'infinity' where project = 'gone'")
+    [gone] = [row for row in await pacing.known(db, ["scripted"], 60.0) if row.project == "gone"]
+    assert gone.shut
     await pacing.forget(db, 30.0)
     assert [row["project"] for row in await db._on.fetch("select project from bucket")] == ["kept"]

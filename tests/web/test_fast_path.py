@@ -9,10 +9,13 @@ import json
 import socket
 from contextlib import closing
 from http.client import HTTPResponse
+from types import SimpleNamespace
+from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
 
 import pytest
 
+from restante.web.fast_path import HttpProtocol
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop, basic, open_shop
 
@@ -130,3 +133,19 @@ def test_a_wrong_password_is_refused_whatever_was_right_before(restante: Restant
         for secret, status in [(password, 200), (password + "x", 401), (password, 200), ("", 401)]:
             at.sendall(head(shop._replace(credentials=(login, secret)), ids[0]))
             assert read(at)[0].status == status
+
+
+def test_of_two_proofs_the_first_counts_as_on_every_path(restante: Restante, shop: Shop, ids: list[str]) -> None:
+    nobody_first = head(shop, ids[0]).replace(b"Authorization:", b"Authorization:\r\nAuthorization:")
+    with closing(connection(restante)) as at:
+        at.sendall(nobody_first)
+        assert read(at)[0].status == 401
+
+
+async def test_a_call_that_breaks_leaves_no_client_waiting() -> None:
+    protocol = HttpProtocol.__new__(HttpProtocol)
+    protocol.transport = Mock()
+    broken = SimpleNamespace(task_get=AsyncMock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        await protocol._task_get(SimpleNamespace(scope={}), broken, "")  # type: ignore[arg-type]
+    protocol.transport.close.assert_called_once()

@@ -63,14 +63,14 @@ class FastPath:
     async def task_get(self, scope: Scope, task_id: str) -> _Reply | None:
         """What task_get answers; None: go the long way."""
         started = time.perf_counter()
-        proof, encodings = b"", b""
+        proof, encodings = None, b""
         for name, value in scope["headers"]:
             if name == b"authorization":
-                proof = proof or value
+                proof = value if proof is None else proof  # the first, as BasicAuth reads it
             elif name == b"accept-encoding":
                 encodings += value
         try:
-            caller = await self._passwords.check(proof.decode("latin-1"))
+            caller = await self._passwords.check((proof or b"").decode("latin-1"))
             if caller is None or caller.allowance.task_get:
                 return None
             found = await self._collector.task_get(caller.account_id, task_id)
@@ -101,7 +101,11 @@ class HttpProtocol(HttpToolsProtocol):
         self.tasks.add(task)
 
     async def _task_get(self, cycle: RequestResponseCycle, app: Any, task_id: str) -> None:
-        reply: _Reply | None = await app.task_get(cycle.scope, task_id)
+        try:
+            reply: _Reply | None = await app.task_get(cycle.scope, task_id)
+        except BaseException:  # nobody else would answer: a client must not wait for what will not come
+            self.transport.close()
+            raise
         if reply is None:
             await cycle.run_asgi(app)
             return
