@@ -39,6 +39,12 @@ def test_a_dsn_for_each_host(dsn: str, found: list[str] | str) -> None:
     assert hosts(dsn) == ([found] if isinstance(found, str) else found)
 
 
+def test_as_many_ports_as_hosts_or_one() -> None:
+    assert len(hosts("postgresql://u@/db?host=a,b,c&port=1")) == 3
+    with pytest.raises(OperatorError, match="3 hosts and 2 ports"):
+        Database("postgresql://u@/db?host=a,b,c&port=1,2")
+
+
 async def test_hosts_named_in_the_query_are_tried_too(server_dsn: str) -> None:
     """Sockets of several servers: the first is nobody's."""
     head, _, directory = server_dsn.partition("host=")

@@ -60,7 +60,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 
 
 def hosts(dsn: str) -> list[str]:
-    """A DSN for each host that `dsn` names, in its order."""
+    """A DSN for each host that `dsn` names, in its order. Raises ValueError when only some of them have ports."""
     parts = urlsplit(dsn)
     query = dict(parse_qsl(parts.query))
     if query.get(_TARGET) == "prefer-standby":  # needs to see all of them together
@@ -73,7 +73,9 @@ def hosts(dsn: str) -> list[str]:
         return [dsn]
     ports = query.pop("port", "").split(",")
     ports = ports * len(several) if len(ports) == 1 else ports
-    pairs = zip(several, ports, strict=False)
+    if len(ports) != len(several):
+        raise ValueError(f"it names {len(several)} hosts and {len(ports)} ports")
+    pairs = zip(several, ports, strict=True)
     made = [query | {"host": host} | ({"port": port} if port else {}) for host, port in pairs]
     return [parts._replace(query=urlencode(one)).geturl() for one in made]
 
