@@ -209,8 +209,8 @@ _UNAUTHORIZED = {
 }
 
 _WORDS = (
-    "Alpine snow valley ridge orchard delta ferry cloud river garden dawn tower tide trail trail station delta ferry "
-    "mill cliff alpine south storm village."
+    "Forest ridge snow castle reef quarry rail meadow canal delta quarry delta delta forest coast forest island "
+    "valley plain tide shore chapel plain heath."
 )
 PLAIN = {
     "model_name": "gemini-2.5-flash",
@@ -232,8 +232,8 @@ PLAIN = {
 }
 
 _FOUND = (
-    "Wharf cedar canal sail summer stream mill field tower dune tide lantern ferry south cedar heath harbour village "
-    "trail canal terrace north heath summer."
+    "Valley pier hill glacier cloud delta cedar lantern trail field willow coast trail quarry stone night tower "
+    "snow castle signal road summer snow tide."
 )
 _SOURCES = ("Zürich’s trains 🚆 reach every valley.", "In 京都 the night bus — 夜行バス — costs less.")
 SEARCHED = {
@@ -260,16 +260,16 @@ SEARCHED = {
                             "title": "example.org",
                             "url": "https://redirect.example.org/scripted",
                             "direct_url": "https://example.org/scripted",
-                            "start_index": 183,
-                            "end_index": 220,
+                            "start_index": 180,
+                            "end_index": 217,
                             "text": _SOURCES[0],
                         },
                         {
                             "title": "example.com",
                             "url": "https://redirect.example.com/scripted",
                             "direct_url": "https://example.com/scripted",
-                            "start_index": 222,
-                            "end_index": 262,
+                            "start_index": 219,
+                            "end_index": 259,
                             "text": _SOURCES[1],
                         },
                     ],

@@ -14,7 +14,7 @@ from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import CapReached, DuplicatesPerDay, ProviderFailed, Refusal
 from restante.core.money import Nano, parse_usd
 from restante.core.pricing import LIVE_HOLD, STANDARD_FEE, STANDARD_HOLD
-from restante.core.task import mint_id, read_prompt
+from restante.core.task import mint_ids, read_prompt
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.end import cancel
@@ -233,8 +233,8 @@ async def test_what_is_accepted_again_is_counted_once(
 ) -> None:
     """An id that exists already, and a POST that is repeated with its Idempotency-Key, undo the first try whole."""
     [taken] = (await shop.acceptor.accept(shop.id, [judged("another")]))[0]
-    minted = iter([taken])
-    monkeypatch.setattr("restante.flow.accept.mint_id", lambda *args: next(minted, None) or mint_id(*args))
+    minted = iter([[taken]])
+    monkeypatch.setattr("restante.flow.accept.mint_ids", lambda *args: next(minted, None) or mint_ids(*args))
     assert codes((await shop.acceptor.accept(shop.id, [judged()], allowance=PER_HOUR))[1]) == [20100]
     once = Once(db, shop.acceptor, shop.clock, timedelta(hours=24))
     key = key_of(shop.id, "an order", b"a body")
