@@ -145,7 +145,9 @@ async def test_many_answers_share_the_slots(
     monkeypatch.setattr(module, "DIRECT_URL_CONCURRENCY", 1)
     redirects = Redirects(f"{google.url}{REDIRECTS}", AllowList("127.0.0.1"))
     with caplog.at_level(logging.ERROR):
-        hanging = asyncio.create_task(redirects.resolve([url(google, "hang.org")], 0.2))
+        hanging = asyncio.create_task(redirects.resolve([url(google, "hang.org")], 2))
+        while not google.asked_redirects:  # the slot is taken
+            await asyncio.sleep(0.005)
         assert await redirects.resolve([url(google, "zh.ch")], 0.05) == {url(google, "zh.ch"): None}
         await hanging
         assert await redirects.resolve([url(google, "zh.ch")], 5) == {url(google, "zh.ch"): "https://www.zh.ch/page-0"}
