@@ -72,7 +72,8 @@ class Group(Generic[T, R]):
 
 
 class Groups(Generic[K, T, R]):
-    """Groups by key, made when first needed and forgotten when they are empty: keys such as leases come and go."""
+    """Groups by key, made when first needed and forgotten, once empty, when another is made: keys such as leases come
+    and go."""
 
     def __init__(self, commit: Callable[[K, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
         self._commit = commit
@@ -80,10 +81,10 @@ class Groups(Generic[K, T, R]):
 
     async def submit(self, key: K, member: T) -> R:
         """The commit's answer to this member of the key's group, or its exception."""
-        for other, group in list(self._groups.items()):
-            if group.empty:
-                del self._groups[other]
-        group = self._groups.setdefault(key, Group(lambda members: self._commit(key, members)))
+        group = self._groups.get(key)
+        if group is None:
+            self._groups = {other: group for other, group in self._groups.items() if not group.empty}
+            group = self._groups[key] = Group(lambda members: self._commit(key, members))
         return await group.submit(member)
 
     async def idle(self) -> None:
