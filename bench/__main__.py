@@ -50,7 +50,7 @@ MEASURES = {
     "start": Measure(run=start.measure, short=50, long=200, first=True),
     "ready": Measure(run=ready.measure, short=100, long=300, rounds=3),
     "history": Measure(run=history.measure, short=6, long=60, rounds=3),
-    "listed": Measure(run=listed.measure, short=1, long=10, rounds=3),
+    "listed": Measure(run=listed.measure, short=1, long=5, rounds=3),
     "queues": Measure(run=queues.measure, short=3, long=15, rounds=3),
     "live": Measure(run=live.measure, short=1_000, long=6_000, rounds=3),
     "first-byte": Measure(run=webhooks.first_byte, short=50, long=200),

@@ -137,7 +137,7 @@ async def _listen(db: Database, runner: Runner) -> None:
         )
     while not db.pooled:
         try:
-            async with db.listening(queue.CHANNEL, runner.wake) as ended:
+            async with db.listening(queue.CHANNEL, lambda told: runner.wake(queue.notified(told))) as ended:
                 runner.notified = True
                 runner.wake()  # for what came meanwhile
                 await ended.wait()

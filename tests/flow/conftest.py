@@ -51,11 +51,11 @@ class Shop:
         self.settler = Settler(db, self.clock)
         self.provider = "scripted"  # of the model that is posted for
 
-    async def post(self, *prompts: str, tag: str | None = None) -> list[str]:
+    async def post(self, *prompts: str, tag: str | None = None, model: str = "gemini-2.5-flash") -> list[str]:
         """Accept a task for each prompt; the ids."""
-        model = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider=self.provider)
+        of_it = Model(name=model, served=model, provider=self.provider)
         judged = [
-            Judged(model, tag, b'{"user_prompt":"%b","model_name":"gemini-2.5-flash"}' % prompt.encode())
+            Judged(of_it, tag, b'{"user_prompt":"%b","model_name":"%b"}' % (prompt.encode(), model.encode()))
             for prompt in prompts
         ]
         ids, fates = await self.acceptor.accept(self.id, judged)

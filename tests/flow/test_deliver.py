@@ -279,6 +279,26 @@ async def until_alive(receiver: Receiver, hits: int) -> None:
     await asyncio.sleep(0.3)  # the last ones are being recorded
 
 
+async def test_a_host_is_called_again_while_what_it_answered_is_being_recorded(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = asyncio.Event()
+    record = deliveries.record
+
+    async def when_told(*args: Any) -> set[int]:
+        await written.wait()
+        return await record(*args)
+
+    monkeypatch.setattr(deliveries, "record", when_told)
+    async with receiving() as client, working(shop, per_host=1) as deliverer:
+        await post(shop, *[{"pingback_url": client.url}] * 3)
+        await until_hits(client, 3)
+        assert client.most_at_once == 1 and deliverer.in_flight == 3
+        written.set()
+        await until_states(db, done=3)
+        assert len(client.hits) == 3
+
+
 async def test_a_hanging_host_delays_nobody_else(shop: Shop, db: Database) -> None:
     async with receiving() as dead, receiving() as alive, working(shop, per_host=20, concurrency=100):
         dead.hang = True

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -55,11 +56,15 @@ class Odd:
 
 @contextlib.asynccontextmanager
 async def working(
-    shop: Shop, provider: Provider | None = None, seconds: float = 60.0, pacer: Pacer | None = None
+    shop: Shop,
+    provider: Provider | None = None,
+    seconds: float = 60.0,
+    pacer: Pacer | None = None,
+    concurrency: int = 100,
 ) -> AsyncIterator[Runner]:
     """A worker that runs for the block and then drains."""
     lease = Lease(shop.db, "a worker", seconds, on_lost=lambda token: runner.abandon(token))
-    runner = shop.runner(lease, provider, pacer=pacer)
+    runner = shop.runner(lease, provider, concurrency, pacer)
     await lease.begin()
     claiming = asyncio.create_task(runner.run())
     try:
@@ -91,6 +96,48 @@ async def test_tasks_are_answered_and_settled(shop: Shop, db: Database) -> None:
     after = await shop.account()
     assert (after.held, after.spent) == (0, 50 * 200_000)
     assert not await differences(db)
+
+
+def settling_waits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Settlements wait until this is set."""
+    told = asyncio.Event()
+    settle = queue.settle
+
+    async def when_told(*args: Any) -> set[str]:
+        await told.wait()
+        return await settle(*args)
+
+    monkeypatch.setattr(queue, "settle", when_told)
+    return told
+
+
+async def test_a_slot_is_free_while_its_answer_is_being_settled(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = settling_waits(monkeypatch)
+    ids = await shop.post("one", "two", "three")
+    provider = Odd(
+        *(Answer(model_name="odd", input_tokens=1, output_tokens=1, items=Answer.message("so")) for _ in ids)
+    )
+    async with working(shop, provider, concurrency=1) as runner:
+        await until(lambda: len(provider.calls) == 3)
+        assert runner.in_flight == 3
+        told.set()
+        assert [(await finished(shop, task_id))[0] for task_id in ids] == [20000] * 3
+    assert not await differences(db)
+
+
+async def test_no_more_is_claimed_while_too_much_waits_for_its_settlement(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = settling_waits(monkeypatch)
+    monkeypatch.setattr("restante.flow.run.UNSETTLED_MAX", 1)
+    ids = await shop.post("one", "two", "three")
+    async with working(shop, concurrency=1) as runner:
+        await until(lambda: runner.in_flight == 2)
+        assert await runner._claim_round() == 0
+        told.set()
+        assert [(await finished(shop, task_id))[0] for task_id in ids] == [20000] * 3
 
 
 async def test_a_final_failure_fails_at_once(shop: Shop, db: Database) -> None:

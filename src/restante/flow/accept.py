@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -35,26 +35,27 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Waker:
-    """Wakes the workers after a commit. While one notification is on its way, further ones become a single next one."""
+    """Wakes the workers after a commit, and tells them which lanes got tasks. While one notification is on its way,
+    further ones become a single next one."""
 
     def __init__(self, db: Session) -> None:
         self._db = db
         self._sending: asyncio.Task[None] | None = None
-        self._again = False
+        self._lanes: set[int] = set()
 
-    def nudge(self) -> None:
-        """Some task became ready."""
-        if self._sending is not None and not self._sending.done():
-            self._again = True
-        else:
+    async def nudge(self, lanes: Iterable[int]) -> None:
+        """Some tasks of these lanes became ready. The notification is on its way when this returns, no more: the
+        client's answer is made meanwhile."""
+        self._lanes.update(lanes)
+        if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
+            await asyncio.sleep(0)
 
     async def _send(self) -> None:
-        self._again = True
-        while self._again:
-            self._again = False
+        while self._lanes:
+            lanes, self._lanes = self._lanes, set()
             try:
-                await queue.notify(self._db)
+                await queue.notify(self._db, lanes)
             except DatabaseLost as error:
                 log.warning("workers were not woken, they will look by themselves: %s", error)
 
@@ -111,7 +112,7 @@ class Acceptor:
                     raise
                 continue
             if None in fates:
-                self._waker.nudge()
+                await self._waker.nudge(lanes)
             return ids, fates
         raise AssertionError("unreachable")
 

@@ -23,6 +23,7 @@ import msgspec
 from restante.core.errors import OK_MESSAGE
 from restante.core.limits import (
     DELIVERIES_PER_HOST,
+    DELIVERIES_UNRECORDED,
     DELIVERY_ACCOUNT_SHARE,
     DELIVERY_CONCURRENCY,
     DELIVERY_PAIRS,
@@ -156,6 +157,8 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._after = _NOWHERE
         self._running: dict[asyncio.Task[None], tuple[int, Leased]] = {}
+        # Of them, those under way: a host is spared while it answers, not while its answer is written down.
+        self._sending: dict[asyncio.Task[None] | None, Leased] = {}
         self._groups: Groups[int, Attempt, bool] = Groups(self._record)  # by token
 
     @property
@@ -200,15 +203,15 @@ class Deliverer:
 
     async def _round(self) -> bool:
         """One look and one claim; whether to look again at once."""
-        free = self._concurrency - len(self._running)
-        if free <= 0:
+        free = self._concurrency - len(self._sending)
+        if free <= 0 or len(self._running) >= self._concurrency + DELIVERIES_UNRECORDED:
             return False
         waiting = await deliveries.waiting(self._db, self._after)
         partial = len(waiting) == DELIVERY_PAIRS
         again = partial or (not waiting and self._after != _NOWHERE)
         self._after = (waiting[-1].host, waiting[-1].account_id) if partial else _NOWHERE
-        by_host = Counter(one.host for _, one in self._running.values())
-        by_account = Counter(one.account_id for _, one in self._running.values())
+        by_host = Counter(one.host for one in self._sending.values())
+        by_account = Counter(one.account_id for one in self._sending.values())
         wanted = allot(
             waiting, free, by_host, by_account,
             lambda host: self._breaker.room(host, self._per_host), max(1, self._concurrency // DELIVERY_ACCOUNT_SHARE),
@@ -234,11 +237,13 @@ class Deliverer:
         for one in claimed:
             task = asyncio.create_task(self._deliver(token, one, live[one.account_id]))
             self._running[task] = (token, one)
+            self._sending[task] = one
             task.add_done_callback(self._ended)
         return len(claimed)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         token, delivery = self._running.pop(task)
+        self._sending.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("delivery %d broke; it goes back to the queue", delivery.id, exc_info=error)
@@ -252,6 +257,8 @@ class Deliverer:
             outcome = await self._attempt(delivery, live, made_at)
         else:
             outcome = Outcome(0, error=f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang")
+        del self._sending[asyncio.current_task()]
+        self.wake()
         pause = None
         if outcome.error is not None:
             pause = next_pause(delivery.attempts + 1, random.random())  # noqa: S311

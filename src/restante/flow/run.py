@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from restante.core.answer import Answer, Failure
@@ -27,6 +27,7 @@ from restante.core.limits import (
     PUT_BACK_MAX,
     PUT_BACK_REMEMBERED,
     RETRY_SECONDS,
+    UNSETTLED_MAX,
 )
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
@@ -87,16 +88,21 @@ class Runner:
         #: Whether notifications come. Without them it looks often while there is work, and less and less without.
         self.notified = True
         self._wake = asyncio.Event()
+        self._known: dict[int, Lane] = {}  # lanes that waited once
+        self._hinted: set[int] = set()  # those that got tasks, as we were told
         self._served = -1  # the lane that was claimed from last
         self._running: dict[asyncio.Task[None], tuple[int, str, str]] = {}  # -> token, provider, task's id
+        # Of them, those that are being called, and their providers: what is only being settled takes nobody's slot.
+        self._calling: dict[asyncio.Task[None] | None, str] = {}
 
     @property
     def in_flight(self) -> int:
         """Tasks this worker holds now."""
         return len(self._running)
 
-    def wake(self) -> None:
-        """There may be something to claim: tasks came in, or a call ended."""
+    def wake(self, lanes: Iterable[int] = ()) -> None:
+        """There may be something to claim: tasks came in (to these lanes, if that is known), or a call ended."""
+        self._hinted.update(lanes)
         self._wake.set()
 
     def abandon(self, token: int) -> None:
@@ -106,16 +112,24 @@ class Runner:
                 task.cancel()
 
     async def run(self) -> None:
-        """Claim and start tasks until cancelled; those started go on."""
+        """Claim and start tasks until cancelled; those started go on.
+
+        Woken from idleness it claims where it was told that tasks came, which saves a round trip before their start;
+        every other round looks at all lanes, so that none of them waits for another's hints.
+        """
+        idle = False
         while True:
             self._wake.clear()
+            hinted = [self._known[lane] for lane in sorted(self._hinted & self._known.keys())] if idle else []
+            self._hinted.clear()
             try:
-                claimed = await self._claim_round()
+                claimed = (hinted and await self._claim_round(hinted)) or await self._claim_round()
             except DatabaseLost as error:
                 log.warning("cannot claim: %s", error)
                 self._lease.doubt()
                 await self._db.revive()
                 claimed = 0
+            idle = not claimed
             if claimed:
                 self._poll = POLL_BUSY_SECONDS
             else:
@@ -140,16 +154,17 @@ class Runner:
         except TimeoutError:
             pass
 
-    async def _claim_round(self) -> int:
-        """One claim from each lane that waits, sharing the free slots among them; returns how many tasks."""
+    async def _claim_round(self, hinted: Sequence[Lane] = ()) -> int:
+        """One claim from each lane that waits, or only from these, sharing the free slots among them; returns how many
+        tasks."""
         self._look_again = POLL_SECONDS
-        free = self._concurrency - len(self._running)
+        free = min(self._concurrency - len(self._calling), self._concurrency + UNSETTLED_MAX - len(self._running))
         if free <= 0:
             return 0
-        lanes = await queue.waiting_lanes(self._db, [*self._providers, queue.LIVE])
+        lanes = list(hinted) or await self._waiting()
         # Round robin: with one slot free at a time, the lane that is always looked at first would take them all.
         lanes.sort(key=lambda lane: (lane.id <= self._served, lane.id))
-        busy = Counter(provider for _, provider, _ in self._running.values())
+        busy = Counter(self._calling.values())
         total = 0
         for position, lane in enumerate(lanes):
             share = max(1, (free - total) // (len(lanes) - position))
@@ -164,6 +179,11 @@ class Runner:
             busy[lane.provider] += claimed
             total += claimed
         return total
+
+    async def _waiting(self) -> list[Lane]:
+        lanes = await queue.waiting_lanes(self._db, [*self._providers, queue.LIVE])
+        self._known.update((lane.id, lane) for lane in lanes)
+        return lanes
 
     async def _claim(self, lane: Lane, most: int) -> int:
         """Claim as many tasks as there are permits for; what is left of these goes back."""
@@ -181,6 +201,7 @@ class Runner:
                     task = asyncio.create_task(self._run_one(token, lane, one, permits[started]))
                     started += 1
                     self._running[task] = (token, lane.provider, one.id)
+                    self._calling[task] = lane.provider
                     task.add_done_callback(self._ended)
         finally:
             if started < len(permits):
@@ -189,6 +210,7 @@ class Runner:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         token, _, task_id = self._running.pop(task)
+        self._calling.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("running task %s broke; it goes back to the queue", task_id, exc_info=error)
@@ -197,6 +219,8 @@ class Runner:
 
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed, permit: Permit) -> None:
         outcome = await self._outcome(lane, claimed, permit)
+        del self._calling[asyncio.current_task()]
+        self.wake()
         if isinstance(outcome, Failure):
             if await self._put_off(token, lane, claimed, outcome):
                 return

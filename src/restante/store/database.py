@@ -268,15 +268,16 @@ class Database(Session):
             log.error("PostgreSQL could not be brought back: %s", error)
 
     @contextlib.asynccontextmanager
-    async def listening(self, channel: str, on_notify: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
-        """Call `on_notify` for each notification of the channel; the yielded event is set when the connection ends."""
+    async def listening(self, channel: str, on_notify: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:
+        """Call `on_notify` with what each notification of the channel tells; the yielded event is set when the
+        connection ends."""
         ended = asyncio.Event()
         with our_errors():
             connection = await self._connect()
         try:
             connection.add_termination_listener(lambda _: ended.set())
             with our_errors():
-                await connection.add_listener(channel, lambda *_: on_notify())
+                await connection.add_listener(channel, lambda *told: on_notify(told[-1]))
             yield ended
         finally:
             with contextlib.suppress(*_LOST, asyncpg.PostgresError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
 
-from restante.core.limits import PROMOTE_BATCH
+from restante.core.limits import NOTIFICATION_CHARS, PROMOTE_BATCH
 from restante.core.task import Function, State
 from restante.store.database import Session
 from restante.store.deliveries import Owed
@@ -269,6 +269,13 @@ async def free_orphans(db: Session, token: int, held: Sequence[str]) -> int:
     return len(await db.rows("free_orphans", token, list(held)))
 
 
-async def notify(db: Session) -> None:
-    """Wake the listening workers. Never inside a money transaction: a notification serialises commits."""
-    await db.rows("notify", CHANNEL)
+async def notify(db: Session, lanes: Iterable[int] = ()) -> None:
+    """Wake the listening workers; `lanes` are where tasks became ready, none: anywhere. Never inside a money
+    transaction: a notification serialises commits."""
+    named = " ".join(map(str, lanes))
+    await db.rows("notify", CHANNEL, named if len(named) <= NOTIFICATION_CHARS else "")
+
+
+def notified(text: str) -> list[int]:
+    """The lanes that a notification names."""
+    return [int(number) for number in text.split()]
