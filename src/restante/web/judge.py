@@ -17,6 +17,7 @@ from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, 
 from restante.core.task import Model
 from restante.web.posted import WEBHOOKS, PostedTask, RelaxedTask
 from restante.webhooks.address_guard import AllowList, literal_fault
+from restante.webhooks.target import ascii_host
 
 FindModel = Callable[[str], Model | None]
 
@@ -176,17 +177,26 @@ def _is_webhook_url(url: str, allow: AllowList) -> bool:
     try:
         parts = urlsplit(url)
         valid_port = parts.port is None or parts.port > 0
+        host = _looked_up(parts.hostname or "")
     except ValueError:
         return False
     return (
         parts.scheme in ("http", "https")
-        and bool(parts.hostname)
+        and bool(host)
         and "@" not in parts.netloc
         and valid_port
         and url.isprintable()
         and " " not in url
-        and literal_fault(parts.hostname or "", allow) is None
+        and literal_fault(host, allow) is None
     )
+
+
+def _looked_up(host: str) -> str:
+    """The host that will be connected to: an address may be spelled in letters of other scripts (１２７.0.0.1)."""
+    try:
+        return ascii_host(host)
+    except UnicodeError:
+        return host  # no name that DNS knows: each attempt will say so
 
 
 def fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:

@@ -36,9 +36,15 @@ def _ascii(authority: str) -> str:
         return authority
     host, colon, port = authority.partition(":")
     try:
-        return host.encode("idna").decode() + colon + port
+        return ascii_host(host) + colon + port
     except UnicodeError:
         return quote(authority, safe=_SAFE)
+
+
+def ascii_host(host: str) -> str:
+    """A host as it is looked up: full-width digits become digits, other letters what DNS has for them. Raises
+    UnicodeError where it has nothing."""
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _host(url: str) -> str:
