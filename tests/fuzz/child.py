@@ -1,4 +1,4 @@
-"""One run of libFuzzer over one target, in a process of its own: `python -m tests.fuzz.child TARGET [libFuzzer options]`.
+"""libFuzzer over one target, in a process of its own: `python -m tests.fuzz.child TARGET [options of libFuzzer]`.
 
 atheris is not among restante's requirements; tests.fuzz.__main__ puts it on the path.
 """

@@ -196,9 +196,9 @@ class _Accounts(Passwords):
     def __init__(self) -> None:
         super().__init__(_NOTHING, bytes(32))
 
-    async def _find(self, login: str) -> tuple[float, Credentials | None]:
+    async def _find(self, login: str) -> Credentials | None:
         assert "\0" not in login
-        return 0.0, Credentials(1, login, digest("right", bytes(32))) if login == "somebody" else None
+        return Credentials(1, login, digest("right", bytes(32))) if login == "somebody" else None
 
 
 _ACCOUNTS: Final = _Accounts()
