@@ -183,6 +183,7 @@ def _is_webhook_url(url: str, allow: AllowList) -> bool:
     return (
         parts.scheme in ("http", "https")
         and bool(host)
+        and not (":" in host and "%" in host)  # an address with a zone: nobody's but this machine's
         and "@" not in parts.netloc
         and valid_port
         and url.isprintable()
