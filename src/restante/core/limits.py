@@ -31,6 +31,7 @@ MODEL_NAME_CHARS: Final = 200  # ours: no provider's name comes near it
 BODY_BYTES: Final = 16 * 1024 * 1024  # contract §12.15
 # An oversized body is read to its end up to here, so that the client hears the answer instead of a reset.
 BODY_DRAIN_BYTES: Final = 64 * 1024 * 1024
+ECHO_DEPTH: Final = 100  # of a field that is refused: what is nested deeper is not echoed, many readers stop there
 GZIP_MEMBERS: Final = 100  # of a compressed body: each costs 30 us and a copy of the rest; tools write one
 
 # RESTANTE_LIMITS=relaxed (contract §12.25), for those who only have themselves to protect from.

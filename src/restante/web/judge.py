@@ -6,7 +6,7 @@ field order is the order of judgement. A good task is decoded once; a bad one is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
@@ -241,11 +241,27 @@ def whole_number(raw: msgspec.Raw) -> int | None:
 
 
 def _readable(raw: msgspec.Raw) -> Any:
-    """The value, or None when a number in it is beyond any that a client could read back (1e400, 5,000 digits)."""
+    """The value, or None when a client could not read it back: a number in it is beyond any (1e400, 5,000 digits), or
+    it is nested deeper than readers go, those of `.ai` and `.xml` among them."""
     try:
-        return _untyped.decode(raw)
+        value = _untyped.decode(raw)
     except msgspec.ValidationError:
         return None
+    text = bytes(raw)
+    if text.count(b"[") + text.count(b"{") <= limits.ECHO_DEPTH:
+        return value
+    level = [value]
+    for _ in range(limits.ECHO_DEPTH):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return value
+    return None
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _holds_nul(value: Any) -> bool:
