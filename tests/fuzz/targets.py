@@ -173,7 +173,7 @@ def _posted(
 
 _NOTHING: Any = None
 _RECORDS: Final = Records(_NOTHING, _NOTHING, lambda: NOW)
-_READERS: Final = {6: _RECORDS._resend, 7: _RECORDS._id_list, 8: _RECORDS._errors}
+_READERS: Final[dict[int, Any]] = {6: _RECORDS._resend, 7: _RECORDS._id_list, 8: _RECORDS._errors}
 
 
 def _recorded(number: int, body: bytes) -> None:

@@ -52,7 +52,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     inflation = _Inflation(limit) if encoding in ("gzip", "x-gzip") else None
-    refusal = InvalidBody() if inflation is None and encoding not in ("", "identity") else None
+    refusal: Refusal | None = InvalidBody() if inflation is None and encoding not in ("", "identity") else None
     place: Place | None = request.scope.get("place")
     text = bytearray()
     received = 0
