@@ -91,6 +91,9 @@ HTTP_LINGER_SECONDS: Final = 1.0  # a refused connection stays open so long, els
 HTTP_LINGERING: Final = 256  # of them at once
 HTTP_NOTE_SECONDS: Final = 60.0  # between log lines about who was turned away
 CALLS_OF_ACCOUNT: Final = HTTP_CONNECTIONS // 4  # at work in one process; beyond, 503
+# POSTs of an account at the database at once, in one process: they wait for each other there, since each locks the
+# account, and those that wait must not hold the connections that other accounts need. One runs while one comes.
+ACCEPTS_OF_ACCOUNT: Final = 2
 CALL_BODY_BYTES: Final = 512 * 1024 * 1024  # of bodies at work in one process, inflated; beyond, 50000
 CALL_BODY_BYTES_ACCOUNT: Final = CALL_BODY_BYTES // 2  # of one account's: 16 bodies of the largest size
 CALL_BODY_BYTES_FREE: Final = 65_536  # of each body are not counted: honest ones mostly find room whoever floods
