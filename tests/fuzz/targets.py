@@ -252,8 +252,10 @@ def webhook_target(data: bytes) -> None:
         host, port = called.raw_host, called.port
     except ValueError:
         return  # as the sender: an attempt that failed
+    if host is None:
+        return  # likewise: its tag left nothing of it
     assert lane == f"{host}:{port}", (lane, host, port)
-    _never_inside(host or "", variable="$" in url)
+    _never_inside(host, variable="$" in url)
 
 
 def _never_inside(host: str, *, variable: bool) -> None:
