@@ -49,7 +49,7 @@ async def answering(said: bytes, *, endless: bool = False) -> AsyncIterator[str]
 
 
 async def attempt(url: str) -> Outcome:
-    sender = Sender(AllowList("127.0.0.1"), seconds=5.0)
+    sender = Sender(AllowList("127.0.0.1"), seconds=1.0)
     try:
         return await sender.send(url, {}, b"{}")
     finally:
