@@ -138,7 +138,11 @@ class Connections:
             del self._waiting[connection]
             connection.tardy()
         for connection in list(self._all):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:  # a mistake of ours about one must not leave all the others without their bounds
+                log.exception("a connection could not be looked after; it is cut off")
+                connection.transport.abort()
 
 
 class Guarded(HttpToolsProtocol):
