@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tests.fuzz.targets import ID
+from tests.fuzz.given import ID
 
 _TASK: Final[dict[str, Any]] = {
     "user_prompt": "hi",
