@@ -67,7 +67,7 @@ build: install-dev ## A wheel and an sdist in dist/
 lock: ## Compile requirements/*.txt anew (uv in a throw-away environment)
 	@$(PYTHON) -m venv $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@cd requirements && for name in run build dev; do \
+	@cd requirements && for name in run build dev fuzz; do \
 	  ../$(VENV)-lock/bin/uv pip compile $$name.in --excludes excludes.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file $$name.txt; done
 	@rm -rf $(VENV)-lock

@@ -17,6 +17,7 @@ from bench import (
     book,
     end_to_end,
     fairness,
+    flood,
     history,
     listed,
     live,
@@ -57,6 +58,7 @@ MEASURES = {
     "webhooks": Measure(run=webhooks.throughput, short=100, long=300),
     "memory": Measure(run=memory.measure, short=5, long=30, rounds=3),
     "fairness": Measure(run=fairness.measure, short=100, long=100, rounds=3),
+    "flood": Measure(run=flood.measure, short=60, long=200, rounds=3),
 }
 _QUICK_ROUNDS = 3
 

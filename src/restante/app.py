@@ -9,8 +9,11 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
+from typing import cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from restante.config import Settings
 from restante.core.errors import OperatorError
@@ -32,6 +35,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
+from restante.web.connections import Connections
 from restante.web.fast_path import FastPath, HttpProtocol
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
@@ -137,10 +141,11 @@ def _records(db: Database, settings: Settings) -> Records:
     )
 
 
-def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
+def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) -> uvicorn.Config:
+    """How the API is served; `connections` has to be kept (Connections.keep)."""
     return uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=cast("type[asyncio.Protocol]", partial(HttpProtocol, connections)),
         loop="none",
         proxy_headers=False,
         lifespan="off",
@@ -148,7 +153,7 @@ def _http(app: FastPath, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        timeout_graceful_shutdown=int(drain_seconds) + 1,
     )
 
 
@@ -206,7 +211,10 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             utc_now,
             Health(db, lambda: pacer.keys.faults(models.names), len(models.names)).routes(),
         )
-        server = _Server(_http(FastPath(app, passwords, collector, meter.count), settings))
+        connections = Connections()
+        stack.enter_context(background(connections.keep()))
+        fast = FastPath(app, passwords, collector, meter.count)
+        server = _Server(http_server(fast, connections, settings.drain_seconds))
         task = asyncio.create_task(_serve(server, server_socket, lease))
         try:
             with background(_answers(server)) as answers:

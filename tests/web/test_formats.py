@@ -170,3 +170,17 @@ def packed(text: bytes) -> bytes:
 async def test_compressed_requests(restante: Restante, encoding: str, body: bytes, code: int) -> None:
     _, _, answer = await raw(restante, "task_post", data=body, headers={"Content-Encoding": encoding})
     assert msgspec.json.decode(answer)["tasks"][0]["status_code"] == code
+
+
+@pytest.mark.parametrize("suffix", [".ai", ".xml"])
+async def test_what_is_nested_too_deep_to_be_shown_is_not_echoed(restante: Restante, suffix: str) -> None:
+    """It was a 500: writing these forms takes more of the stack than reading JSON does."""
+    for depth, shown in ((50, True), (101, False), (450, False), (900, False), (100_000, False)):
+        nested = b"[" * depth + b"]" * depth
+        body = msgspec.json.encode([task()])[:-2] + b',"x":' + nested + b"}]"
+        status, _, answer = await raw(restante, f"task_post{suffix}", data=body)
+        assert status == 200, depth
+        if suffix == ".xml":
+            assert (ElementTree.fromstring(answer).find("tasks/item/data/x") is not None) == shown, depth
+        else:
+            assert msgspec.json.decode(answer)["status_code"] in (40506, 40503), depth

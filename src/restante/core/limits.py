@@ -31,6 +31,8 @@ MODEL_NAME_CHARS: Final = 200  # ours: no provider's name comes near it
 BODY_BYTES: Final = 16 * 1024 * 1024  # contract §12.15
 # An oversized body is read to its end up to here, so that the client hears the answer instead of a reset.
 BODY_DRAIN_BYTES: Final = 64 * 1024 * 1024
+ECHO_DEPTH: Final = 100  # of a field that is refused: what is nested deeper is not echoed, many readers stop there
+GZIP_MEMBERS: Final = 100  # of a compressed body: each costs 30 us and a copy of the rest; tools write one
 
 # RESTANTE_LIMITS=relaxed (contract §12.25), for those who only have themselves to protect from.
 TASKS_PER_POST_RELAXED: Final = 1_000
@@ -72,6 +74,29 @@ RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 
 DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
+
+# --- connections of an API process (web/connections.py) --------------------------------------------------------
+HTTP_CONNECTIONS: Final = 10_000  # some 12 KiB each; beyond, one that waits makes room, else 503
+HTTP_FILES_RESERVED: Final = 256  # of the files the system allows: the database's, the providers', the log's
+HTTP_HEADER_SECONDS: Final = 20.0  # from the connection, or the answer before, until a call's headers are complete
+HTTP_REQUEST_SECONDS: Final = 300.0  # from then until its body is: 16 MiB at 0.5 Mbit/s
+HTTP_BODY_SILENT_SECONDS: Final = 30.0  # without a byte of it
+HTTP_UNREAD_SECONDS: Final = 30.0  # in which a client that does not keep up takes less of its answer than
+HTTP_UNREAD_BYTES: Final = 32 * 1024  # this: 1 KiB a second
+HTTP_HEADER_BYTES: Final = 65_536  # of a call's line and headers; browsers and proxies stay below 16 KiB
+HTTP_HEADERS: Final = 128  # honest calls have about 10, proxies add a few
+HTTP_PIPELINED: Final = 32  # calls sent ahead on one connection; each costs some 3 KiB before anybody asks who sends it
+HTTP_LOOK_SECONDS: Final = 1.0  # between looks at all connections: 3 ms for 10,000
+HTTP_LINGER_SECONDS: Final = 1.0  # a refused connection stays open so long, else its client loses the answer
+HTTP_LINGERING: Final = 256  # of them at once
+HTTP_NOTE_SECONDS: Final = 60.0  # between log lines about who was turned away
+CALLS_OF_ACCOUNT: Final = HTTP_CONNECTIONS // 4  # at work in one process; beyond, 503
+# POSTs of an account at the database at once, in one process: they wait for each other there, since each locks the
+# account, and those that wait must not hold the connections that other accounts need. One runs while one comes.
+ACCEPTS_OF_ACCOUNT: Final = 2
+CALL_BODY_BYTES: Final = 512 * 1024 * 1024  # of bodies at work in one process, inflated; beyond, 50000
+CALL_BODY_BYTES_ACCOUNT: Final = CALL_BODY_BYTES // 2  # of one account's: 16 bodies of the largest size
+CALL_BODY_BYTES_FREE: Final = 65_536  # of each body are not counted: honest ones mostly find room whoever floods
 
 # --- running -------------------------------------------------------------------------------------------
 CALL_SECONDS: Final = 600.0  # one provider call of a queued task; the slowest documented answers take minutes
@@ -154,7 +179,7 @@ DATABASE_CLIENT_SILENT_SECONDS: Final = 20
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 READY_DATABASE_SECONDS: Final = 2.0  # /readyz waits this long for the database; probes give up after a few
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)
-CREDENTIALS_CACHED: Final = 10_000  # logins remembered a process, unknown ones included
+CREDENTIALS_CACHED: Final = 10_000  # proven Authorization headers remembered a process
 
 # --- accounts ------------------------------------------------------------------------------------------
 ACCOUNTS_MAX: Final = 65_535  # the account's four hexadecimal digits in a task id (design, Data 1)

@@ -7,11 +7,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import CapReached, InsufficientFunds, Refusal
+from restante.core.limits import ACCEPTS_OF_ACCOUNT
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, Model, fingerprint, mint_ids, read_prompt
 from restante.flow import duplicates
@@ -80,6 +82,7 @@ class Acceptor:
         self._clock = clock
         self._cap_of_all = cap_of_all
         self._lanes: dict[tuple[str, str], int] = {}
+        self._turns: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()  # of accounts that post
 
     async def accept(
         self,
@@ -95,6 +98,20 @@ class Acceptor:
         Raises DatabaseLost; then whether they were accepted is not known.
         """
         lanes = [await self._lane(one.model) for one in judged]
+        turns = self._turns.get(account_id)
+        if turns is None:
+            turns = self._turns[account_id] = asyncio.Semaphore(ACCEPTS_OF_ACCOUNT)
+        async with turns:
+            return await self._accept(account_id, judged, lanes, also, allowance)
+
+    async def _accept(
+        self,
+        account_id: int,
+        judged: Sequence[Judged],
+        lanes: Sequence[int],
+        also: Also | None,
+        allowance: Allowance,
+    ) -> tuple[list[str], Fates]:
         for last in (False, True):
             now = self._clock()
             ids = mint_ids(now, account_id, Function.TASK_POST, os.urandom(6 * len(judged)))

@@ -16,6 +16,7 @@ import msgspec
 
 from restante.core.answer import Annotation, Answer, Failure, Item, Section
 from restante.providers.gemini_wire import Candidate, Part, Reply, Usage, word
+from restante.providers.provider import NO_JSON
 
 log = logging.getLogger("restante.gemini")
 
@@ -128,7 +129,7 @@ def grounding_of(candidate: Candidate) -> Grounding:
         return _NO_GROUNDING
     try:
         return _groundings.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         log.warning("the sources of an answer cannot be read, it is kept without them: %s", error)
         return _NO_GROUNDING
 
@@ -141,7 +142,7 @@ def billed_searches(usage: Usage) -> int:
         return 0
     try:
         calls = _billed.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return 0
     return sum(max(0, one.successful_tool_call_count) for one in calls if one.tool.startswith("GOOGLE_SEARCH"))
 
@@ -151,7 +152,7 @@ def search_suggestions(raw: bytes) -> str | None:
     None when there is none."""
     try:
         reply = _replies.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
     entries = (grounding_of(candidate).search_entry_point for candidate in reply.candidates)
     return next((entry.rendered_content for entry in entries if entry and entry.rendered_content), None)

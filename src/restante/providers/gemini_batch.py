@@ -31,7 +31,7 @@ from restante.core.money import Nano
 from restante.providers.gemini import GeminiProvider, whole
 from restante.providers.gemini_faults import INVALID_ARGUMENT
 from restante.providers.gemini_wire import MALFORMED, request_body
-from restante.providers.provider import Call, Sent
+from restante.providers.provider import NO_JSON, Call, Sent
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -266,7 +266,7 @@ def _inlined(item: bytes) -> msgspec.Raw:
 def _decoded(body: bytes, kind: type[S]) -> S | Failure:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return MALFORMED
 
 

@@ -16,6 +16,7 @@ from restante.core.answer import Failure
 from restante.core.limits import QUOTA_MAX, RETRY_AFTER_MAX
 from restante.core.pacing import Quota
 from restante.providers.api_key import KEY_REJECTED
+from restante.providers.provider import NO_JSON
 from restante.providers.session import retry_after_seconds
 
 INVALID_ARGUMENT: Final = "invalid argument"
@@ -53,7 +54,7 @@ def fault_of(status: int, retry_after: str, body: bytes, now: datetime) -> Fault
     """
     try:
         error = _errors.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         error = _Status()
     detail = f"HTTP {status} {_status(error.status)}: {error.message[:500]!r}"
     wait = min(max(retry_after_seconds(retry_after, now) or 0.0, _retry_info(error.details)), RETRY_AFTER_MAX)

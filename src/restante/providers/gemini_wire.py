@@ -15,6 +15,7 @@ import msgspec
 from restante.core.answer import Failure
 from restante.core.task import Prompt
 from restante.providers.gemini_traits import Level, Traits, traits
+from restante.providers.provider import NO_JSON
 
 MALFORMED: Final = Failure(reason="malformed reply", transient=True)
 
@@ -172,7 +173,7 @@ def read_reply(body: bytes) -> Reply | None:
     """None when it is no reply of generateContent: cut short, not JSON, fields of other types."""
     try:
         return _replies.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
 
 
@@ -180,7 +181,7 @@ def read_models(body: bytes) -> ModelPage | None:
     """None when it is no page of models.list."""
     try:
         return _pages.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
 
 

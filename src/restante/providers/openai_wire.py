@@ -6,12 +6,13 @@ Written against llama.cpp, Ollama, vLLM, LM Studio and OpenAI itself: what only 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from restante.core.answer import Answer, Failure, Item, Section
 from restante.core.task import Prompt
+from restante.providers.provider import NO_JSON
 
 UNREADABLE: Final = "unreadable answer"
 EMPTY: Final = "empty answer"
@@ -47,13 +48,17 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+#: Money is made of these, and the ledger counts in 64 bits.
+_Tokens = Annotated[int, msgspec.Meta(lt=2**31)]
+
+
 class _Details(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: _Tokens | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Tokens = 0
+    completion_tokens: _Tokens = 0
     completion_tokens_details: _Details | None = None
 
 
@@ -101,7 +106,7 @@ def read_completion(body: bytes) -> Completion | None:
     """None when it is no completion."""
     try:
         return _completions.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
 
 
@@ -109,7 +114,7 @@ def read_names(body: bytes) -> frozenset[str] | None:
     """The names in a reply of GET /models; None when it is no such list."""
     try:
         return frozenset(one.id for one in _lists.decode(body).data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
 
 
@@ -167,7 +172,7 @@ def read_fault(body: bytes) -> Fault:
     """What is said beside an HTTP status other than 200: {"error": {...}}, {"error": "..."} or {...} itself."""
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         return Fault()
     error: Any = said.get("error", said) if isinstance(said, dict) else None
     if isinstance(error, str):

@@ -6,7 +6,7 @@ Implementations: restante.providers.gemini, .openai_compatible, .embedded, .scri
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,9 @@ from restante.core.answer import Answer, Failure
 from restante.core.money import Nano
 from restante.core.pacing import Quota
 from restante.core.task import Model, Prompt
+
+#: What reading a reply raises that is no JSON, of another shape, or nested so deeply that the stack ends first.
+NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,9 +82,9 @@ def retry_after_seconds(header: str, now: datetime) -> float | None:
     else:
         try:
             named = parsedate_to_datetime(text)
-        except ValueError:
+            seconds = ((named if named.tzinfo else named.replace(tzinfo=UTC)) - now).total_seconds()
+        except (ValueError, OverflowError):  # a zone of forty digits
             return None
-        seconds = ((named if named.tzinfo else named.replace(tzinfo=UTC)) - now).total_seconds()
     return min(seconds, RETRY_AFTER_MAX) if seconds > 0 else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -47,10 +47,10 @@ async def pepper(db: Session, fresh: bytes) -> bytes:
     raise AssertionError("the installation's row vanished")
 
 
-async def credentials(db: Session, login: str) -> Credentials | None:
-    """The account behind a login."""
-    row = await db.row("find_account", login)
-    return None if row is None else Credentials(row["id"], row["login"], row["secret"], _limits(row["limits"]))
+async def credentials(db: Session, logins: Collection[str]) -> dict[str, Credentials]:
+    """The accounts behind logins; those that are nobody's are missing."""
+    rows = await db.rows("find_accounts", list(logins))
+    return {row["login"]: Credentials(row["id"], row["login"], row["secret"], _limits(row["limits"])) for row in rows}
 
 
 async def read(db: Session, login: str) -> Account | None:

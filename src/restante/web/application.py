@@ -29,6 +29,7 @@ from restante.web.operation import Operation
 from restante.web.pages import Documentation
 from restante.web.rate_limit import RateLimits
 from restante.web.respond import account_of, answer, json_text, mint, path_of
+from restante.web.room import Room
 
 log = logging.getLogger("restante.api")
 
@@ -70,7 +71,7 @@ def create_app(
         routes=[operation.route(rates) for operation in operations] + pages.routes() + [*others],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
-            Middleware(BasicAuth, passwords=passwords),
+            Middleware(BasicAuth, passwords=passwords, room=Room()),
             Middleware(Formats),  # inside: a 401 is the same bytes whatever was asked for
         ],
         exception_handlers={

@@ -7,7 +7,7 @@ import binascii
 import logging
 import math
 import time
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,9 +18,11 @@ from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.credentials import digest, matches
 from restante.core.errors import InternalError
 from restante.core.limits import AUTHORIZATION_BYTES, CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
+from restante.flow.group import Group
 from restante.store import accounts
 from restante.store.accounts import Credentials
 from restante.store.database import Database, DatabaseLost
+from restante.web.room import Room
 from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 
 log = logging.getLogger("restante.auth")
@@ -31,6 +33,7 @@ _NOBODY: Final = Credentials(0, "", bytes(32))
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Rest Server"'}
 _JSON_401: Final = Response(UNAUTHORIZED_BODY, 401, _CHALLENGE, media_type="application/json")
 _JSON_500: Final = Response(refused_call(InternalError()), 500, media_type="application/json")
+_JSON_503: Final = Response(refused_call(InternalError()), 503, {"Retry-After": "1"}, media_type="application/json")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -45,14 +48,15 @@ _NEVER: Final = (-math.inf, None)
 
 
 class Passwords:
-    """Checks logins and passwords against the database, through a bounded memory of a few seconds."""
+    """Checks logins and passwords against the database. Only what was right is remembered, for a few seconds: whoever
+    guesses waits for the database each time, whether the login exists, and whoever uses it, or not."""
 
     def __init__(self, db: Database, pepper: bytes, allowance: Allowance = UNLIMITED) -> None:
         self._db = db
         self._allowance = allowance
         self._pepper = pepper
-        self._known: OrderedDict[str, tuple[float, Credentials | None]] = OrderedDict()
-        self._proven: dict[bytes, tuple[float, Caller | None]] = {}  # by a digest of the header, since when
+        self._proven: dict[bytes, tuple[float, Caller]] = {}  # by a digest of the header, since when
+        self._asked: Group[str, Credentials | None] = Group(self._look_up)
 
     async def check(self, header: str) -> Caller | None:
         """Who an Authorization header proves to be calling, or None. Raises DatabaseLost."""
@@ -80,8 +84,9 @@ class Passwords:
             return None
         if scheme.lower() != "basic" or not colon or "\0" in login or len(login) > LOGIN_CHARS:
             return None
-        since, found = await self._find(login)
-        # An unknown login costs the same comparison: no timing tells which logins exist.
+        since = time.monotonic()
+        found = await self._find(login)
+        # An unknown login costs the same look-up and the same comparison: no timing tells which logins exist.
         right = matches(password, self._pepper, (found or _NOBODY).digest)
         return (since, self._caller(found)) if found is not None and right else None
 
@@ -89,26 +94,25 @@ class Passwords:
         allowance = self._allowance.with_own(found.limits) if found.limits else self._allowance
         return Caller(found.account_id, found.login, allowance)
 
-    async def _find(self, login: str) -> tuple[float, Credentials | None]:
-        now = time.monotonic()
-        known = self._known.get(login)
-        if known is not None and now - known[0] < CREDENTIALS_SECONDS:
-            return known
-        found = await self._db.again(lambda: accounts.credentials(self._db, login))
-        self._known[login] = (now, found)
-        self._known.move_to_end(login)
-        while len(self._known) > CREDENTIALS_CACHED:
-            self._known.popitem(last=False)
-        return now, found
+    async def _find(self, login: str) -> Credentials | None:
+        """Raises DatabaseLost."""
+        return await self._asked.submit(login)
+
+    async def _look_up(self, logins: Sequence[str]) -> list[Credentials | None]:
+        """One statement for all that asked meanwhile: a flood of wrong passwords takes one connection of the pool."""
+        wanted = set(logins)
+        found = await self._db.again(lambda: accounts.credentials(self._db, wanted))
+        return [found.get(login) for login in logins]
 
 
 class BasicAuth:
     """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, `scope["login"]` and `scope["allowance"]`,
-    or answers the 401 body."""
+    or answers the 401 body. `scope["place"]` is the call's place in `room`, which the account may have used up: 503."""
 
-    def __init__(self, app: ASGIApp, passwords: Passwords) -> None:
+    def __init__(self, app: ASGIApp, passwords: Passwords, room: Room) -> None:
         self._app = app
         self._passwords = passwords
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
@@ -124,5 +128,13 @@ class BasicAuth:
         if caller is None:
             await _JSON_401(scope, receive, send)
             return
+        place = self._room.enter(caller.account_id)
+        if place is None:
+            await _JSON_503(scope, receive, send)
+            return
         scope["account_id"], scope["login"], scope["allowance"] = caller.account_id, caller.login, caller.allowance
-        await self._app(scope, receive, send)
+        scope["place"] = place
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            place.leave()

@@ -7,8 +7,9 @@ from typing import Final
 
 from starlette.requests import Request
 
-from restante.core.errors import InvalidBody, Refusal
-from restante.core.limits import BODY_DRAIN_BYTES
+from restante.core.errors import InternalError, InvalidBody, Refusal
+from restante.core.limits import BODY_DRAIN_BYTES, GZIP_MEMBERS
+from restante.web.room import Place
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -19,6 +20,7 @@ class _Inflation:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._member = zlib.decompressobj(_GZIP)
+        self._members = 1
         self.size = 0
 
     def feed(self, chunk: bytes) -> bytes:
@@ -26,6 +28,9 @@ class _Inflation:
         inflated: list[bytes] = []
         while chunk and self.size <= self._limit:
             if self._member.eof:
+                self._members += 1
+                if self._members > GZIP_MEMBERS:
+                    raise zlib.error("too many members")
                 self._member = zlib.decompressobj(_GZIP)
             text = self._member.decompress(chunk, self._limit + 1 - self.size)
             inflated.append(text)
@@ -40,29 +45,33 @@ class _Inflation:
 
 
 async def read(request: Request, limit: int) -> bytes | Refusal:
-    """The body as the client wrote it, or 40503: oversized (never a 413), no valid gzip, or an encoding we do not know.
+    """The body as the client wrote it, or 40503: oversized (never a 413), no valid gzip, or an encoding we do not know;
+    or 50000: this process has no room for it now (web/room.py).
 
     An oversized body is read on to BODY_DRAIN_BYTES, so that its client hears the answer instead of a reset.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     inflation = _Inflation(limit) if encoding in ("gzip", "x-gzip") else None
-    refused = inflation is None and encoding not in ("", "identity")
+    refusal: Refusal | None = InvalidBody() if inflation is None and encoding not in ("", "identity") else None
+    place: Place | None = request.scope.get("place")
     text = bytearray()
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > BODY_DRAIN_BYTES:
-            break  # whoever sends this much more does not listen; the connection is closed
-        if refused:
+            return InvalidBody()  # whoever sends this much more does not listen; web/connections ends it
+        if refusal is not None:
             continue
         try:
             text += chunk if inflation is None else inflation.feed(chunk)
         except zlib.error:
-            refused = True
+            refusal = InvalidBody()
         if len(text) > limit:
-            refused = True
-        if refused:
+            refusal = InvalidBody()
+        elif place is not None and not place.holds(len(text)):
+            refusal = InternalError()
+        if refusal is not None:
             text.clear()
-    if refused or received > BODY_DRAIN_BYTES or (inflation is not None and received and not inflation.complete):
+    if refusal is None and inflation is not None and received and not inflation.complete:
         return InvalidBody()
-    return bytes(text)
+    return refusal or bytes(text)

@@ -11,7 +11,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from restante.core.allowance import Endpoint
 from restante.core.errors import InternalError
@@ -20,6 +20,7 @@ from restante.flow.collect import Collector
 from restante.store.database import DatabaseLost
 from restante.web import wire
 from restante.web.auth import Passwords
+from restante.web.connections import Guarded
 from restante.web.rate_limit import Count
 
 log = logging.getLogger("restante.api")
@@ -87,7 +88,7 @@ class FastPath:
         return _Reply(200, _JSON + _VARY, body)
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(Guarded):
     """uvicorn's, but a call that FastPath answers is written at once, head and body together: half of what such a call
     cost was spent between uvicorn's protocol and the application (measured)."""
 

@@ -6,7 +6,7 @@ field order is the order of judgement. A good task is decoded once; a bad one is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from restante.core.errors import EmptyBody, InvalidBody, InvalidField, Refusal, 
 from restante.core.task import Model
 from restante.web.posted import WEBHOOKS, PostedTask, RelaxedTask
 from restante.webhooks.address_guard import AllowList, literal_fault
+from restante.webhooks.target import ascii_host
 
 FindModel = Callable[[str], Model | None]
 
@@ -176,17 +177,27 @@ def _is_webhook_url(url: str, allow: AllowList) -> bool:
     try:
         parts = urlsplit(url)
         valid_port = parts.port is None or parts.port > 0
+        host = _looked_up(parts.hostname or "")
     except ValueError:
         return False
     return (
         parts.scheme in ("http", "https")
-        and bool(parts.hostname)
+        and bool(host)
+        and not (":" in host and "%" in host)  # an address with a zone: nobody's but this machine's
         and "@" not in parts.netloc
         and valid_port
         and url.isprintable()
         and " " not in url
-        and literal_fault(parts.hostname or "", allow) is None
+        and literal_fault(host, allow) is None
     )
+
+
+def _looked_up(host: str) -> str:
+    """The host that will be connected to: an address may be spelled in letters of other scripts (１２７.0.0.1)."""
+    try:
+        return ascii_host(host)
+    except UnicodeError:
+        return host  # no name that DNS knows: each attempt will say so
 
 
 def fields_sent(text: bytes) -> dict[str, msgspec.Raw] | InvalidBody | None:
@@ -230,11 +241,27 @@ def whole_number(raw: msgspec.Raw) -> int | None:
 
 
 def _readable(raw: msgspec.Raw) -> Any:
-    """The value, or None when a number in it is beyond any that a client could read back (1e400, 5,000 digits)."""
+    """The value, or None when a client could not read it back: a number in it is beyond any (1e400, 5,000 digits), or
+    it is nested deeper than readers go, those of `.ai` and `.xml` among them."""
     try:
-        return _untyped.decode(raw)
+        value = _untyped.decode(raw)
     except msgspec.ValidationError:
         return None
+    text = bytes(raw)
+    if text.count(b"[") + text.count(b"{") <= limits.ECHO_DEPTH:
+        return value
+    level = [value]
+    for _ in range(limits.ECHO_DEPTH):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return value
+    return None
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _holds_nul(value: Any) -> bool:

@@ -41,6 +41,8 @@ _NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
     )
 )
 
+_LOOPBACK: Final = ip_address("::1")
+
 # Never by a range: only an exact entry of the allow-list opens these.
 _EXACT_ONLY: Final[tuple[Network, ...]] = tuple(
     ip_network(text)
@@ -127,6 +129,8 @@ def _plain(address: Address) -> Address:
 
 def _literal(host: str) -> Address | None:
     """The address a URL's host is, in any form that a resolver would read as one: 127.1 and 0x7f000001 too."""
+    if host == "*":
+        return _LOOPBACK  # as glibc reads it
     try:
         return ip_address(host.strip("[]").rstrip(".").partition("%")[0])
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -35,10 +36,15 @@ def _ascii(authority: str) -> str:
     if authority.isascii():
         return authority
     host, colon, port = authority.partition(":")
-    try:
-        return host.encode("idna").decode() + colon + port
-    except UnicodeError:
-        return quote(authority, safe=_SAFE)
+    with contextlib.suppress(UnicodeError):
+        host = ascii_host(host)
+    return quote(host + colon + port, safe=_SAFE)  # what DNS has no letters for, and the zone of an address
+
+
+def ascii_host(host: str) -> str:
+    """A host as it is looked up: full-width digits become digits, other letters what DNS has for them. Raises
+    UnicodeError where it has nothing."""
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _host(url: str) -> str:
