@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on; put a TLS proxy before anything but loopback.")] = (
         "127.0.0.1"
     )
+    fd: Annotated[
+        Annotated[int, Meta(ge=3, le=1_023)] | None,
+        Meta(
+            description="A listening socket that was opened by whoever starts this process, in place of host and port:"
+            " 3 under systemd's socket activation. See docs/restart.md.",
+        ),
+    ] = None
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
     workers: Annotated[int, Meta(ge=0, le=32, description="Worker processes that `restante up` runs.")] = 1
     concurrency: Annotated[
@@ -338,6 +346,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     settings.allowance()
     settings.gather_seconds()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
+    _check_proxy("webhook_proxy", settings.webhook_proxy)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
@@ -358,6 +367,19 @@ def _usd(field: str, text: str) -> Nano:
     if amount < 0:
         raise OperatorError(f"{variable(field)} cannot be used: it is negative.", "0 is without limit.")
     return amount
+
+
+def _check_proxy(field: str, text: str | None) -> None:
+    """Raises OperatorError for what is no proxy's URL, without showing it: it may hold a password."""
+    try:
+        parts = urlsplit(text or "http://none")
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise OperatorError(
+            f"{variable(field)} cannot be used: it is no proxy's URL.", "It is such as http://proxy.example:3128."
+        )
 
 
 def _text(value: object) -> str:

@@ -12,13 +12,17 @@ from restante.store.database import Session
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What authentication needs: the digest of the password, never the password. `limits`: the account's own, by name
-    (core/allowance.py)."""
+    """What authentication needs: digests of the passwords that are good now, never a password; without any, nobody's
+    (`account_id` 0). `limits`: the account's own, by name (core/allowance.py), as JSON."""
 
     account_id: int
     login: str
-    digest: bytes
-    limits: dict[str, int] = {}
+    digests: tuple[bytes, bytes]  # of the password, of the one before; empty: there is none
+    limits: str
+
+    def own_limits(self) -> dict[str, int]:
+        """What the account may call, where it has limits of its own."""
+        return _limits(self.limits)
 
 
 By = Literal["operator", "owner"]  # whose word it is
@@ -47,10 +51,10 @@ async def pepper(db: Session, fresh: bytes) -> bytes:
     raise AssertionError("the installation's row vanished")
 
 
-async def credentials(db: Session, login: str) -> Credentials | None:
-    """The account behind a login."""
-    row = await db.row("find_account", login)
-    return None if row is None else Credentials(row["id"], row["login"], row["secret"], _limits(row["limits"]))
+async def credentials(db: Session, login: str) -> Credentials:
+    """The account behind a login, or nobody's: one way for both, so that no time tells them apart."""
+    [row] = await db.rows("find_account", login)
+    return Credentials(row["id"], row["login"], (row["secret"], row["old_secret"]), row["limits"])
 
 
 async def read(db: Session, login: str) -> Account | None:
@@ -85,9 +89,9 @@ async def claim_operator(tx: Session, login: str) -> bool:
     return await tx.value("claim_operator", login) is not None
 
 
-async def set_digest(db: Session, login: str, digest: bytes) -> bool:
-    """Change an account's password. False when there is no such account."""
-    return await db.value("set_secret", login, digest) is not None
+async def set_digest(db: Session, login: str, digest: bytes, overlap_hours: float) -> bool:
+    """Change an account's password; the one before is good for `overlap_hours` more. False: no such account."""
+    return await db.value("set_secret", login, digest, overlap_hours) is not None
 
 
 async def set_paused(tx: Session, login: str, *, paused: bool, by: By) -> bool | None:

@@ -26,7 +26,6 @@ from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 log = logging.getLogger("restante.auth")
 
 _GUARDED: Final = ("/v3/", "/restante/")
-_NOBODY: Final = Credentials(0, "", bytes(32))
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Rest Server"'}
 _JSON_401: Final = Response(UNAUTHORIZED_BODY, 401, _CHALLENGE, media_type="application/json")
@@ -51,7 +50,7 @@ class Passwords:
         self._db = db
         self._allowance = allowance
         self._pepper = pepper
-        self._known: OrderedDict[str, tuple[float, Credentials | None]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, Credentials]] = OrderedDict()
         self._proven: dict[bytes, tuple[float, Caller | None]] = {}  # by a digest of the header, since when
 
     async def check(self, header: str) -> Caller | None:
@@ -81,15 +80,16 @@ class Passwords:
         if scheme.lower() != "basic" or not colon or "\0" in login or len(login) > LOGIN_CHARS:
             return None
         since, found = await self._find(login)
-        # An unknown login costs the same comparison: no timing tells which logins exist.
-        right = matches(password, self._pepper, (found or _NOBODY).digest)
-        return (since, self._caller(found)) if found is not None and right else None
+        # An unknown login costs the same comparisons: no timing tells which logins exist.
+        right = matches(password, self._pepper, found.digests)
+        return (since, self._caller(found)) if right and found.account_id else None
 
     def _caller(self, found: Credentials) -> Caller:
-        allowance = self._allowance.with_own(found.limits) if found.limits else self._allowance
+        own = found.own_limits()
+        allowance = self._allowance.with_own(own) if own else self._allowance
         return Caller(found.account_id, found.login, allowance)
 
-    async def _find(self, login: str) -> tuple[float, Credentials | None]:
+    async def _find(self, login: str) -> tuple[float, Credentials]:
         now = time.monotonic()
         known = self._known.get(login)
         if known is not None and now - known[0] < CREDENTIALS_SECONDS:
