@@ -76,6 +76,7 @@ _LOST: Final = (
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is just being changed
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
     OSError,

@@ -36,7 +36,7 @@ class ClosingProtocol(HttpProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self._closing:
+        if self._closing and self.cycle is not None:
             self.cycle.keep_alive = False  # read when the answer is written, which is later
 
     def shutdown(self) -> None:
