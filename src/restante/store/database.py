@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
@@ -27,7 +26,7 @@ from restante.core.limits import (
     POOL_CONNECTIONS,
 )
 from restante.store import schema
-from restante.store.connecting import Connection, Connector, Prepared
+from restante.store.connecting import Connection, Connector, Prepared, unusable
 
 log = logging.getLogger("restante.database")
 
@@ -41,10 +40,6 @@ class Row(Protocol):
     def values(self) -> Iterator[Any]: ...
 
 
-_EXAMPLE: Final = (
-    "An example: postgresql://user:password@host:5432/database. In a password write / as %2F, ? as %3F, # as %23,"
-    " @ as %40, % as %25."
-)
 _OLDEST_MAJOR: Final = 15
 
 
@@ -156,7 +151,7 @@ class Database(Session):
                 connect=self._connect, connection_class=Connection,
             )  # fmt: skip
         except ValueError as error:
-            raise _unusable(error) from None
+            raise unusable(error) from None
         super().__init__(self._pool)
 
     @property
@@ -199,7 +194,7 @@ class Database(Session):
             encoding = await self._pool.fetchval("show server_encoding")
             self.standby = await self._pool.fetchval("select pg_is_in_recovery()")
         except (ValueError, OverflowError) as error:
-            raise _unusable(error) from None
+            raise unusable(error) from None
         except (*_LOST, asyncpg.PostgresError) as error:
             raise OperatorError(
                 f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."
@@ -339,15 +334,6 @@ class Database(Session):
                 break
             dropped.append(row["name"])
         return dropped
-
-
-def _unusable(error: Exception) -> OperatorError:
-    """A DSN that cannot be used, and why. What quotes is not said: a password with a slash in it ends the host for
-    whoever parses the URL, and its first half is then quoted as a port."""
-    why = str(error).rstrip(".")
-    if re.search(r"""['"]""", why):
-        why = "it is no PostgreSQL URL (it is not shown, since it may hold a password)"
-    return OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {why}.", _EXAMPLE)
 
 
 def _refuse_doubt(connection: Any) -> None:
