@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import select
 import signal
 import socket
 import sys
@@ -17,6 +19,7 @@ from restante.app import listen
 from restante.config import load
 from restante.core.errors import OperatorError
 from restante.store.embedded_postgres import EmbeddedPostgres
+from restante.web.closing import refuse_newcomers
 from tests.chaos.processes import House, house
 from tests.security.traffic import Traffic, one
 from tests.support import Process, differences, look
@@ -137,6 +140,51 @@ async def test_with_ports_of_their_own_what_had_connected_is_answered(home: Hous
             assert answer.closes and await reader.read() == b""
         await ending
     await asyncio.to_thread(assert_all_well, home, traffic)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("shared", [True, False], ids=["one socket", "a port each"])
+async def test_ten_replacements_in_a_row(home: House, shared: bool) -> None:
+    """There is always one that serves; the clients are more, and some calls are long."""
+    api = Api(home)
+    with listening() as server:
+        both = [api.start(server if shared else None) for _ in range(2)]
+        ports = [await up(one) for one in both]
+        traffic = Traffic(ports)
+        traffic.start(keeping=16, fresh=16, slow=8)
+        for turn in range(10):
+            await traffic.further(300)
+            lives = [asyncio.create_task(traffic.live(0.3 * number)) for number in range(8)]
+            await traffic.further(20)
+            await drained(both[turn % 2])
+            await asyncio.gather(*lives)
+            both[turn % 2] = api.start(server if shared else None)
+            traffic.ports[turn % 2] = await up(both[turn % 2])
+        await traffic.stop()
+        await asyncio.gather(*(drained(one) for one in both))
+    print(f"{traffic.answered:,} calls on {'one socket' if shared else 'a port each'}, {len(traffic.faults)} faults")
+    await asyncio.to_thread(assert_all_well, home, traffic)
+
+
+def test_newcomers_are_overlooked_and_who_had_come_is_served() -> None:
+    """What the kernel does for a socket that is about to be closed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address) as early, socket.socket() as late:
+            early.sendall(b"a call")
+            assert refuse_newcomers(server)
+            late.setblocking(False)
+            late.connect_ex(address)
+            served, _ = server.accept()
+            with served:
+                assert served.recv(100) == b"a call"
+                served.sendall(b"an answer")
+                assert early.recv(100) == b"an answer"
+            assert select.select([], [late], [], 0.2)[1] == []  # neither connected nor refused
+            server.close()
+            assert select.select([], [late], [], 30)[1] == [late]
+            assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 
 
 def _refuses(port: int) -> None:

@@ -33,7 +33,7 @@ class Traffic:
     connect is passed over, since nothing was sent to it. `faults` is what went wrong, `ids` what was accepted."""
 
     def __init__(self, ports: Sequence[int], seed: int = 1) -> None:
-        self.ports = list(ports)
+        self.ports = [*ports]  # may be changed while it goes on
         self._random = random.Random(seed)
         self._proof = aiohttp.encode_basic_auth(*OPERATOR, encoding="utf-8")
         self._stopping = False

@@ -130,6 +130,8 @@ class Sender:
         except TimeoutError:
             hung = True
             error = f"no complete answer within {self._seconds:g} s"
+        except aiohttp.ClientProxyConnectionError:  # its address is nothing to whoever posted the webhook
+            error = "the proxy cannot be reached"
         except aiohttp.ClientConnectorError as problem:
             error = f"cannot connect: {problem.strerror or problem}"
         except aiohttp.ClientHttpProxyError as problem:
