@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +18,7 @@ from restante.core import limits
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
+from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
 
@@ -346,7 +346,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     settings.allowance()
     settings.gather_seconds()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
-    _check_proxy("webhook_proxy", settings.webhook_proxy)
+    check_proxy(settings.webhook_proxy)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
@@ -367,19 +367,6 @@ def _usd(field: str, text: str) -> Nano:
     if amount < 0:
         raise OperatorError(f"{variable(field)} cannot be used: it is negative.", "0 is without limit.")
     return amount
-
-
-def _check_proxy(field: str, text: str | None) -> None:
-    """Raises OperatorError for what is no proxy's URL, without showing it: it may hold a password."""
-    try:
-        parts = urlsplit(text or "http://none")
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise OperatorError(
-            f"{variable(field)} cannot be used: it is no proxy's URL.", "It is such as http://proxy.example:3128."
-        )
 
 
 def _text(value: object) -> str:
