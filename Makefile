@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 LOCKED := --require-hashes --only-binary :all:
 TESTS ?= tests
 
-.PHONY: help install install-dev demo up test test-long check bench bench-all build lock clean
+.PHONY: help install install-dev demo up test test-long check audit bench bench-all build lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ check: install-dev ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check src tests bench
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+audit: ## Whether a locked package has a known hole; says so where that cannot be asked
+	@$(PYTHON) -m tests.security.audit
 
 bench: install-dev ## What it costs: accept, end to end, start latency (two minutes)
 	@$(BIN)/python -m bench --quick

@@ -31,10 +31,16 @@ START_SECONDS = 60.0
 
 class Process:
     """A restante command in a process of its own, in a session of its own, its output in files. `before` is what runs
-    it, on another host for example."""
+    it, on another host for example; `pass_fds` are descriptors that it gets."""
 
     def __init__(
-        self, arguments: list[str], env: dict[str, str], directory: Path, name: str, before: Sequence[str] = ()
+        self,
+        arguments: list[str],
+        env: dict[str, str],
+        directory: Path,
+        name: str,
+        before: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.stdout_path, self.stderr_path = directory / f"{name}.out", directory / f"{name}.err"
         with self.stdout_path.open("w") as out, self.stderr_path.open("w") as err:
@@ -45,6 +51,7 @@ class Process:
                 stderr=err,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     @property

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from restante.config import Settings
 from restante.core.errors import OperatorError
+from restante.core.limits import KEEP_ALIVE_SECONDS, LAST_CALL_SECONDS
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
@@ -35,8 +36,9 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
+from restante.web.closing import ClosingProtocol, refuse_newcomers
 from restante.web.connections import Connections
-from restante.web.fast_path import FastPath, HttpProtocol
+from restante.web.fast_path import FastPath
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.own import Own
@@ -51,7 +53,10 @@ log = logging.getLogger("restante.api")
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The bound socket of the API. Raises OperatorError when the address cannot be had."""
+    """The listening socket of the API: the one that was passed, or a new one. Raises OperatorError when it cannot be
+    had."""
+    if settings.fd is not None:
+        return _passed(settings.fd)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it each answer waits 40 ms for an ACK.
     server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -68,6 +73,23 @@ def listen(settings: Settings) -> socket.socket:
     return server
 
 
+def _passed(fd: int) -> socket.socket:
+    """A listening socket that another process opened, such as systemd. Others may accept from it too: none of the
+    connections that wait in it are lost when one of them stops."""
+    try:
+        server = socket.socket(fileno=fd)
+        listening = server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise OperatorError(
+            f"RESTANTE_FD cannot be used: descriptor {fd} is no socket: {error.strerror or error}.",
+            "It is for a socket that another program passes on, as systemd does (docs/restart.md).",
+        ) from None
+    if not listening or server.family not in (socket.AF_INET, socket.AF_INET6):
+        server.detach()
+        raise OperatorError(f"RESTANTE_FD cannot be used: descriptor {fd} does not listen for TCP connections.")
+    return server
+
+
 def address(server: socket.socket) -> str:
     """The URL of a bound socket."""
     host, port = server.getsockname()[:2]
@@ -77,13 +99,23 @@ def address(server: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """uvicorn that says when it answers, without signal handlers of its own: the process has one place for signals."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastPath, *, shared: bool) -> None:
+        """`shared`: others listen on its socket too."""
         super().__init__(config)
+        self._app = app
+        self._shared = shared
         self.answers = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answers.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.closing = True
+        for own in [] if self._shared else sockets or []:
+            if refuse_newcomers(own):
+                await asyncio.sleep(LAST_CALL_SECONDS)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
@@ -145,7 +177,8 @@ def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) ->
     """How the API is served; `connections` has to be kept (Connections.keep)."""
     return uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(HttpProtocol, connections)),
+        http=cast("type[asyncio.Protocol]", partial(ClosingProtocol, connections)),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         loop="none",
         proxy_headers=False,
         lifespan="off",
@@ -214,7 +247,8 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         connections = Connections()
         stack.enter_context(background(connections.keep()))
         fast = FastPath(app, passwords, collector, meter.count)
-        server = _Server(http_server(fast, connections, settings.drain_seconds))
+        config = http_server(fast, connections, settings.drain_seconds)
+        server = _Server(config, fast, shared=settings.fd is not None)
         task = asyncio.create_task(_serve(server, server_socket, lease))
         try:
             with background(_answers(server)) as answers:

@@ -18,6 +18,7 @@ from restante.core import limits
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
+from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
 
@@ -61,6 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on; put a TLS proxy before anything but loopback.")] = (
         "127.0.0.1"
     )
+    fd: Annotated[
+        Annotated[int, Meta(ge=3, le=1_023)] | None,
+        Meta(
+            description="A listening socket that was opened by whoever starts this process, in place of host and port:"
+            " 3 under systemd's socket activation. See docs/restart.md.",
+        ),
+    ] = None
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
     workers: Annotated[int, Meta(ge=0, le=32, description="Worker processes that `restante up` runs.")] = 1
     concurrency: Annotated[
@@ -338,6 +346,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     settings.allowance()
     settings.gather_seconds()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
+    check_proxy(settings.webhook_proxy)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 

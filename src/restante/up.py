@@ -85,7 +85,7 @@ async def _compare(db: Database, login: str, settings: Settings) -> None:
     known = (await stored.credentials(db, [login])).get(login)
     if settings.login != login:
         log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
-    elif settings.password and known and not matches(settings.password, await accounts.pepper(db), known.digest):
+    elif settings.password and not matches(settings.password, await accounts.pepper(db), known.digests):
         log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import resource
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -33,22 +34,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("restante")
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 def utc_now() -> datetime:
     """The clock of a process."""
     return datetime.now(UTC)
 
 
+class _OneLine(logging.Formatter):
+    """A message stays on its line: paths, logins and providers' words are other people's, who could otherwise write
+    lines of their own into the log. Tracebacks follow on lines of theirs."""
+
+    converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
+
+
 def configure_logging(level: str) -> None:
     """One line an event to standard error: time in UTC, level, who, what."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        force=True,
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(
+        _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     )
+    logging.basicConfig(level=level.upper(), handlers=[to_stderr], force=True)
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # its tracebacks of a lost server, of which we say more
     logging.getLogger("uvicorn").setLevel("WARNING")  # what it says at start and stop is said by us
 

@@ -132,8 +132,12 @@ class House:
     def start(self, name: str, *arguments: str, **settings: str) -> Process:
         env = self.env | {f"RESTANTE_{name}": value for name, value in settings.items()}
         process = Process(list(arguments), env, self.directory, name)
-        self._started.append(process)
+        self.mind(process)
         return process
+
+    def mind(self, process: Process) -> None:
+        """See to the end of a process that a test started by itself."""
+        self._started.append(process)
 
     def up(self, name: str = "up", workers: int = 1, **settings: str) -> Process:
         """`restante up`, answering at `url`."""

@@ -10,9 +10,16 @@ from restante.flow.accounts import new_password
 
 def test_only_the_password_matches_and_only_under_its_pepper() -> None:
     stored = digest("a password", b"pepper")
-    assert matches("a password", b"pepper", stored)
-    assert not matches("a passwore", b"pepper", stored)
-    assert not matches("a password", b"another", stored)
+    assert matches("a password", b"pepper", [stored])
+    assert not matches("a passwore", b"pepper", [stored])
+    assert not matches("a password", b"another", [stored])
+
+
+def test_any_of_several_passwords_matches_and_none_at_all_never() -> None:
+    now, before = (digest(password, b"pepper") for password in ("now", "before"))
+    for password, right in (("now", True), ("before", True), ("later", False), ("", False)):
+        assert matches(password, b"pepper", [now, before]) is right
+        assert not matches(password, b"pepper", [b"", b""])
 
 
 def test_generated_passwords_are_strong_and_different() -> None:

@@ -9,7 +9,7 @@ import typer
 from restante.cli.common import confirm, print_json, print_table, quiet_settings, with_database
 from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
-from restante.core.limits import DEADLINE_HOURS_MAX, RATE_MAX
+from restante.core.limits import DEADLINE_HOURS_MAX, PASSWORD_OVERLAP_HOURS_MAX, RATE_MAX
 from restante.core.money import Nano, parse_usd, show_usd
 from restante.flow import accounts
 from restante.flow.erase import Erased
@@ -141,12 +141,19 @@ def erase(
         )
 
 
-@app.command(epilog="Example: restante account password shop@example.org")
-def password(login: str, json: Json = False) -> None:
-    """Give an account a new password and print it: this once. The old one ends within seconds."""
+@app.command(epilog="Example: restante account password shop@example.org --overlap-hours 24")
+def password(
+    login: str,
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=PASSWORD_OVERLAP_HOURS_MAX, help="Hours that the old one stays valid beside it.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Give an account a new password and print it: this once. The old one ends within seconds, or after the hours
+    given; without them this also ends one that was kept before."""
 
     async def work(db: Database) -> str:
-        return await accounts.change_password(db, login)
+        return await accounts.change_password(db, login, overlap_hours=overlap_hours)
 
     fresh = with_database(work)
     loaded = quiet_settings()

@@ -98,7 +98,7 @@ async def _demo(own: Settings) -> None:
 
 async def _account(db: Database) -> str:
     """The demo's prepaid account with a fresh password; a dollar is enough for the first 5,000 demonstrations."""
-    if await stored.credentials(db, _LOGIN) is not None:
+    if await stored.read(db, _LOGIN) is not None:
         return await accounts.change_password(db, _LOGIN)
     opened = await accounts.open_account(db, _LOGIN, None, balance=_DOLLAR, credit_limit=Nano(0), now=utc_now())
     return opened.password

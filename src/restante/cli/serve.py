@@ -21,6 +21,9 @@ from restante.worker import working
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (8000); 0 takes a free one.")]
+Fd = Annotated[
+    int | None, typer.Option(help="A listening socket passed to this process, instead of host and port (systemd: 3).")
+]
 Workers = Annotated[int | None, typer.Option(help="Worker processes (1).")]
 Provider = Annotated[str | None, typer.Option(help="Who answers the Gemini names: gemini, embedded or scripted.")]
 Offline = Annotated[
@@ -50,12 +53,13 @@ def _serve(work: Coroutine[Any, Any, None]) -> None:
 def up(
     host: Host = None,
     port: Port = None,
+    fd: Fd = None,
     workers: Workers = None,
     provider: Provider = None,
     offline: Offline = False,
 ) -> None:
     """Serve: PostgreSQL, migrations, the API and its workers in one go. Ctrl-C drains and stops all of it."""
-    loaded = settings(host=host, port=port, workers=workers, provider=_chosen(provider, offline=offline))
+    loaded = settings(host=host, port=port, fd=fd, workers=workers, provider=_chosen(provider, offline=offline))
     _serve(_up(loaded))
 
 
@@ -98,9 +102,11 @@ def _where_password(loaded: Settings, restante: Running) -> str:
     return "as shown at the first start; a new one: restante account password"
 
 
-def api(host: Host = None, port: Port = None, provider: Provider = None, offline: Offline = False) -> None:
+def api(
+    host: Host = None, port: Port = None, fd: Fd = None, provider: Provider = None, offline: Offline = False
+) -> None:
     """Serve the API only; workers run elsewhere on the same database."""
-    _serve(_api(settings(host=host, port=port, provider=_chosen(provider, offline=offline))))
+    _serve(_api(settings(host=host, port=port, fd=fd, provider=_chosen(provider, offline=offline))))
 
 
 async def _api(loaded: Settings) -> None:

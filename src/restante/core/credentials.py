@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 
 from restante.core.limits import LOGIN_CHARS, PASSWORD_CHARS_MIN, PASSWORD_DISTINCT_MIN
 
 PEPPER_BYTES = 32
+_NOBODYS = bytes(32)
 GENERATED_BYTES = 24  # token_urlsafe(24): 192 bits, 32 characters
 
 
@@ -20,9 +22,12 @@ def digest(password: str, pepper: bytes) -> bytes:
     return hashlib.blake2b(password.encode(), key=pepper, digest_size=32).digest()
 
 
-def matches(password: str, pepper: bytes, stored: bytes) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(digest(password, pepper), stored)
+def matches(password: str, pepper: bytes, stored: Iterable[bytes]) -> bool:
+    """Whether it is any of the passwords that these digests are of. In constant time: each is compared, whichever is
+    right, and an empty one, which no password has, like the others."""
+    given = digest(password, pepper)
+    right = [hmac.compare_digest(given, one or _NOBODYS) and bool(one) for one in stored]
+    return any(right)
 
 
 def login_fault(login: str) -> str | None:

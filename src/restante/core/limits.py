@@ -117,6 +117,9 @@ POLL_BUSY_SECONDS: Final = 0.02  # without notifications, after work was found; 
 PROMOTE_SECONDS: Final = 0.5  # parked tasks whose time has come are looked for this often
 PROMOTE_BATCH: Final = 1_000
 OPEN_FILES: Final = 65_536  # asked of the system for a serving process, where it allows them
+KEEP_ALIVE_SECONDS: Final = 5  # a connection on which nothing is asked is closed, also while the process stops
+# Between the kernel's no to new connections and the closing of the socket: those it had made are accepted by then.
+LAST_CALL_SECONDS: Final = 0.2
 DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
 COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
 
@@ -185,6 +188,7 @@ CREDENTIALS_CACHED: Final = 10_000  # proven Authorization headers remembered a 
 ACCOUNTS_MAX: Final = 65_535  # the account's four hexadecimal digits in a task id (design, Data 1)
 LOGIN_CHARS: Final = 255
 AUTHORIZATION_BYTES: Final = 4_096  # of the header; a longer one is nobody's
+PASSWORD_OVERLAP_HOURS_MAX: Final = 24 * 30  # that a changed password goes on being good: a month is no change any more
 PASSWORD_CHARS_MIN: Final = 16  # of a password a person chose; generated ones carry 192 bits
 PASSWORD_DISTINCT_MIN: Final = 8
 USD_MAX: Final = 1_000_000_000  # one top-up or credit limit; keeps every sum far inside 64 bits

@@ -89,8 +89,9 @@ async def open_operator(db: Database, login: str, password: str, *, balance: Nan
     return True
 
 
-async def change_password(db: Database, login: str, password: str | None = None) -> str:
-    """Replace an account's password by this one or a generated one, which is returned.
+async def change_password(db: Database, login: str, password: str | None = None, *, overlap_hours: float = 0) -> str:
+    """Replace an account's password by this one or a generated one, which is returned. The one before ends within
+    seconds, or is good for `overlap_hours` more; any older one ends.
 
     Raises OperatorError for an unknown login or a weak password.
     """
@@ -98,7 +99,7 @@ async def change_password(db: Database, login: str, password: str | None = None)
     if fault is not None:
         raise OperatorError(f"The password of {login!r} was not changed: {fault}.")
     password = password or new_password()
-    if not await accounts.set_digest(db, login, digest(password, await pepper(db))):
+    if not await accounts.set_digest(db, login, digest(password, await pepper(db)), overlap_hours):
         raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
     return password
 

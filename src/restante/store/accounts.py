@@ -12,13 +12,17 @@ from restante.store.database import Session
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What authentication needs: the digest of the password, never the password. `limits`: the account's own, by name
-    (core/allowance.py)."""
+    """What authentication needs: digests of the passwords that are good now, never a password; without any, nobody's
+    (`account_id` 0). `limits`: the account's own, by name (core/allowance.py), as JSON."""
 
     account_id: int
     login: str
-    digest: bytes
-    limits: dict[str, int] = {}
+    digests: tuple[bytes, bytes]  # of the password, of the one before; empty: there is none
+    limits: str
+
+    def own_limits(self) -> dict[str, int]:
+        """What the account may call, where it has limits of its own."""
+        return _limits(self.limits)
 
 
 By = Literal["operator", "owner"]  # whose word it is
@@ -48,9 +52,12 @@ async def pepper(db: Session, fresh: bytes) -> bytes:
 
 
 async def credentials(db: Session, logins: Collection[str]) -> dict[str, Credentials]:
-    """The accounts behind logins; those that are nobody's are missing."""
+    """The accounts behind logins, or nobody's: one way for both, so that no time tells them apart."""
     rows = await db.rows("find_accounts", list(logins))
-    return {row["login"]: Credentials(row["id"], row["login"], row["secret"], _limits(row["limits"])) for row in rows}
+    return {
+        row["login"]: Credentials(row["id"], row["login"], (row["secret"], row["old_secret"]), row["limits"])
+        for row in rows
+    }
 
 
 async def read(db: Session, login: str) -> Account | None:
@@ -85,9 +92,9 @@ async def claim_operator(tx: Session, login: str) -> bool:
     return await tx.value("claim_operator", login) is not None
 
 
-async def set_digest(db: Session, login: str, digest: bytes) -> bool:
-    """Change an account's password. False when there is no such account."""
-    return await db.value("set_secret", login, digest) is not None
+async def set_digest(db: Session, login: str, digest: bytes, overlap_hours: float) -> bool:
+    """Change an account's password; the one before is good for `overlap_hours` more. False: no such account."""
+    return await db.value("set_secret", login, digest, overlap_hours) is not None
 
 
 async def set_paused(tx: Session, login: str, *, paused: bool, by: By) -> bool | None:

@@ -8,6 +8,7 @@ noticed by the kernel's own probes; nothing here puts a time-out on a statement 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -15,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
+from restante.core.errors import OperatorError
 from restante.core.limits import (
     DATABASE_CONNECT_SECONDS,
     DATABASE_PROBE_AFTER_SECONDS,
@@ -25,6 +27,10 @@ from restante.core.limits import (
 #: Whether statements are prepared once a connection: `auto` is no where a pooler stands between.
 Prepared = Literal["auto", "on", "off"]
 
+_EXAMPLE: Final = (
+    "An example: postgresql://user:password@host:5432/database. In a password write / as %2F, ? as %3F, # as %23,"
+    " @ as %40, % as %25."
+)
 _TARGET: Final = "target_session_attrs"
 # Options by their names in `socket`, which not every system has.
 _WATCHED: Final = {
@@ -78,6 +84,15 @@ def hosts(dsn: str) -> list[str]:
     pairs = zip(several, ports, strict=True)
     made = [query | {"host": host} | ({"port": port} if port else {}) for host, port in pairs]
     return [parts._replace(query=urlencode(one)).geturl() for one in made]
+
+
+def unusable(error: Exception) -> OperatorError:
+    """A DSN that cannot be used, and why. What quotes is not said: a password with a slash in it ends the host for
+    whoever parses the URL, and its first half is then quoted as a port."""
+    why = str(error).rstrip(".")
+    if re.search(r"""['"]""", why):
+        why = "it is no PostgreSQL URL (it is not shown, since it may hold a password)"
+    return OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {why}.", _EXAMPLE)
 
 
 class Connector:

@@ -26,7 +26,7 @@ from restante.core.limits import (
     POOL_CONNECTIONS,
 )
 from restante.store import schema
-from restante.store.connecting import Connection, Connector, Prepared
+from restante.store.connecting import Connection, Connector, Prepared, unusable
 
 log = logging.getLogger("restante.database")
 
@@ -40,7 +40,6 @@ class Row(Protocol):
     def values(self) -> Iterator[Any]: ...
 
 
-_EXAMPLE: Final = "An example: postgresql://user:password@host:5432/database"
 _OLDEST_MAJOR: Final = 15
 
 
@@ -72,6 +71,7 @@ _LOST: Final = (
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is just being changed
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
     OSError,
@@ -151,7 +151,7 @@ class Database(Session):
                 connect=self._connect, connection_class=Connection,
             )  # fmt: skip
         except ValueError as error:
-            raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
+            raise unusable(error) from None
         super().__init__(self._pool)
 
     @property
@@ -193,8 +193,8 @@ class Database(Session):
             version = await self._pool.fetchval("show server_version_num")
             encoding = await self._pool.fetchval("show server_encoding")
             self.standby = await self._pool.fetchval("select pg_is_in_recovery()")
-        except ValueError as error:
-            raise OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {error}.", _EXAMPLE) from None
+        except (ValueError, OverflowError) as error:
+            raise unusable(error) from None
         except (*_LOST, asyncpg.PostgresError) as error:
             raise OperatorError(
                 f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."

@@ -28,7 +28,6 @@ from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 log = logging.getLogger("restante.auth")
 
 _GUARDED: Final = ("/v3/", "/restante/")
-_NOBODY: Final = Credentials(0, "", bytes(32))
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="Rest Server"'}
 _JSON_401: Final = Response(UNAUTHORIZED_BODY, 401, _CHALLENGE, media_type="application/json")
@@ -56,7 +55,7 @@ class Passwords:
         self._allowance = allowance
         self._pepper = pepper
         self._proven: dict[bytes, tuple[float, Caller]] = {}  # by a digest of the header, since when
-        self._asked: Group[str, Credentials | None] = Group(self._look_up)
+        self._asked: Group[str, Credentials] = Group(self._look_up)
 
     async def check(self, header: str) -> Caller | None:
         """Who an Authorization header proves to be calling, or None. Raises DatabaseLost."""
@@ -86,23 +85,24 @@ class Passwords:
             return None
         since = time.monotonic()
         found = await self._find(login)
-        # An unknown login costs the same look-up and the same comparison: no timing tells which logins exist.
-        right = matches(password, self._pepper, (found or _NOBODY).digest)
-        return (since, self._caller(found)) if found is not None and right else None
+        # An unknown login costs the same comparisons: no timing tells which logins exist.
+        right = matches(password, self._pepper, found.digests)
+        return (since, self._caller(found)) if right and found.account_id else None
 
     def _caller(self, found: Credentials) -> Caller:
-        allowance = self._allowance.with_own(found.limits) if found.limits else self._allowance
+        own = found.own_limits()
+        allowance = self._allowance.with_own(own) if own else self._allowance
         return Caller(found.account_id, found.login, allowance)
 
-    async def _find(self, login: str) -> Credentials | None:
+    async def _find(self, login: str) -> Credentials:
         """Raises DatabaseLost."""
         return await self._asked.submit(login)
 
-    async def _look_up(self, logins: Sequence[str]) -> list[Credentials | None]:
+    async def _look_up(self, logins: Sequence[str]) -> list[Credentials]:
         """One statement for all that asked meanwhile: a flood of wrong passwords takes one connection of the pool."""
         wanted = set(logins)
         found = await self._db.again(lambda: accounts.credentials(self._db, wanted))
-        return [found.get(login) for login in logins]
+        return [found[login] for login in logins]
 
 
 class BasicAuth:

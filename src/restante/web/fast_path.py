@@ -51,6 +51,7 @@ class FastPath:
         self._passwords = passwords
         self._collector = collector
         self._count = count
+        self.closing = False  # the process stops: connections end with their next answer (web/closing.py)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

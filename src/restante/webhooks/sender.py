@@ -130,10 +130,17 @@ class Sender:
         except TimeoutError:
             hung = True
             error = f"no complete answer within {self._seconds:g} s"
+        except aiohttp.ClientProxyConnectionError:  # its address is nothing to whoever posted the webhook
+            error = "the proxy cannot be reached"
         except aiohttp.ClientConnectorError as problem:
             error = f"cannot connect: {problem.strerror or problem}"
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
+        except aiohttp.ClientHttpProxyError as problem:
+            error = f"the proxy answered HTTP {problem.status}"
+        except (aiohttp.ClientConnectionError, OSError) as problem:
             error = f"{type(problem).__name__}: {problem}"
+        except (aiohttp.ClientError, ValueError) as problem:
+            # The class alone: the other messages of aiohttp hold URLs, or lines that the receiver sent.
+            error = type(problem).__name__
         return Outcome(round((time.monotonic() - began) * 1_000), status, reply, error and _storable(error), hung)
 
 

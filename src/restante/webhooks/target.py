@@ -7,6 +7,8 @@ import re
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from restante.core.errors import OperatorError
+
 _VARIABLE: Final = re.compile(r"\$(id|tag)")
 _BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SAFE: Final = "!$%&'()*+,-./:;=?@[]_~"  # what has a meaning in a URL stays, escapes that are there already too
@@ -29,6 +31,19 @@ def target(url: str, task_id: str, tag: str | None) -> tuple[str, str]:
     path = quote(_BARE_PERCENT.sub("%25", path), safe=_SAFE)
     made = f"{scheme.lower()}://{_ascii(authority).lower()}{path}"
     return _host(made), made
+
+
+def check_proxy(url: str | None) -> None:
+    """Raises OperatorError for what is no URL of a proxy, without showing it: it may hold a password."""
+    try:
+        parts = urlsplit("http://none" if url is None else url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise OperatorError(
+            "RESTANTE_WEBHOOK_PROXY cannot be used: it is no proxy's URL.", "It is such as http://proxy.example:3128."
+        )
 
 
 def _ascii(authority: str) -> str:
