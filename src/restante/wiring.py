@@ -26,7 +26,7 @@ from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Batching, Provider
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.store.embedded_postgres import EmbeddedPostgres
+from restante.store.embedded_postgres import EmbeddedPostgres, Report
 
 if TYPE_CHECKING:
     from restante.providers.session import Egress
@@ -60,20 +60,7 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
 
     Raises OperatorError when neither can be had, or while processes live that know an older schema only.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        if settings.database_url is not None:
-            db = Database(
-                settings.database_url,
-                connections=settings.database_connections,
-                prepared=settings.database_prepared,
-            )
-        else:
-            server = EmbeddedPostgres(settings.data_dir)
-            await _started(server)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
-            db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
-        await db.open()
-        stack.push_async_callback(db.close)
+    async with connected(settings) as db:
         if not db.standby:
             await db.migrate(wait=serves)
             await db.prepare_days(utc_now().date())
@@ -85,9 +72,29 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
         yield db
 
 
-async def _started(server: EmbeddedPostgres) -> None:
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, *, report: Report = log.info) -> AsyncIterator[Database]:
+    """The database as it is: what looks at it or copies it changes nothing. Raises OperatorError."""
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            db = Database(
+                settings.database_url,
+                connections=settings.database_connections,
+                prepared=settings.database_prepared,
+            )
+        else:
+            server = EmbeddedPostgres(settings.data_dir)
+            await _started(server, report)
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
+        await db.open()
+        stack.push_async_callback(db.close)
+        yield db
+
+
+async def _started(server: EmbeddedPostgres, report: Report) -> None:
     """Start it in a thread. Interrupted, wait for the thread all the same: a server must not be left without a user."""
-    starting = asyncio.create_task(asyncio.to_thread(server.start, log.info))
+    starting = asyncio.create_task(asyncio.to_thread(server.start, report))
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:

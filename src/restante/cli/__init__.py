@@ -11,7 +11,7 @@ import sys
 import typer
 
 from restante import __version__
-from restante.cli import account, batch, demo, ledger, model, serve, task
+from restante.cli import account, backup, batch, demo, ledger, model, serve, task
 from restante.core.errors import OperatorError
 from restante.store.database import DatabaseLost
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 serve.add_to(app)
 demo.add_to(app)
+backup.add_to(app)
 app.add_typer(account.app, name="account")
 app.add_typer(task.app, name="task")
 app.add_typer(ledger.app, name="ledger")

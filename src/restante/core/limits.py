@@ -277,3 +277,8 @@ POSTGRES_UNREACHABLE_SECONDS: Final = 30.0  # a running server opens its socket 
 POSTGRES_RETRY_SECONDS: Final = 0.2  # the last processes of a killed server hold its memory a moment
 POSTGRES_RETRIES: Final = 100  # of such starts
 POSTGRES_SHARED_BUFFERS_BYTES: Final = (32 << 20, 1 << 30)  # a sixteenth of the memory, within these
+
+# --- backups (docs/operations.md) ------------------------------------------------------------------------
+BACKUP_NICENESS: Final = 10  # of the programs that copy and check: those that serve go before
+BACKUP_REPLY_BYTES: Final = 16_384  # kept of what such a program says, for the words why it failed
+BACKUP_REPORT_SECONDS: Final = 10.0  # between lines of progress, where no terminal can show a bar
