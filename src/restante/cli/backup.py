@@ -1,4 +1,4 @@
-"""`restante backup` and `restore`: a copy of all that restante knows, taken while it works; and back (docs/operations.md)."""
+"""`restante backup` and `restore`: a copy of all of it, taken while it works, and back (docs/operations.md)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def backup(
 async def _back_up(loaded: Settings, target: Path, max_rate: int | None) -> Label:
     embedded = loaded.database_url is None
     if embedded and not EmbeddedPostgres(loaded.data_dir).exists:
-        raise OperatorError(f"There is no database in {loaded.data_dir} yet: nothing to copy.", "RESTANTE_DATA_DIR says where it is.")
+        raise OperatorError(
+            f"There is no database in {loaded.data_dir} yet: nothing to copy.", "RESTANTE_DATA_DIR says where it is."
+        )
     async with connected(loaded) as db:
         found = await base_backup.facts(db)
         programs = await asyncio.to_thread(base_backup.find_programs, found.postgres, embedded=embedded)
@@ -87,9 +89,7 @@ async def _back_up(loaded: Settings, target: Path, max_rate: int | None) -> Labe
 
 def _left_out(loaded: Settings) -> list[str]:
     """What lies outside: settings, keys, files that settings name, and what can be fetched or made again."""
-    named = [
-        f"{variable(field)}={value}" for field in _NAMED_FILES if (value := getattr(loaded, field)) is not None
-    ]
+    named = [f"{variable(field)}={value}" for field in _NAMED_FILES if (value := getattr(loaded, field)) is not None]
     return [
         "the settings: the environment restante is started with, provider keys included",
         *(f"the file of {one}" for one in named),

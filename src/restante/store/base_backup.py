@@ -5,8 +5,8 @@
         postgres/              as pg_basebackup wrote it, with the WAL of that time and its manifest of checksums
         operator-password      where the data directory has it
 
-pg_basebackup holds no old snapshot, so that claims and listings stay fast beside it (design, Data 10). What it brings is
-the database at the end of the copying, not at its beginning.
+pg_basebackup holds no old snapshot, so that claims and listings stay fast beside it (design, Data 10). What it brings
+is the database at the end of the copying, not at its beginning.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def refuse_target(target: Path, needed: int) -> Path:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise OperatorError(
-            f"There is not room enough in {target.parent}: {free >> 20:,} MiB are free, some {needed >> 20:,} are needed.",
+            f"{target.parent} has not room enough: {free >> 20:,} MiB are free, some {needed >> 20:,} are needed.",
             "Free some, or name a place on another disk.",
         )
     return partial
@@ -191,8 +191,9 @@ async def back_up(
 
 
 async def verify(backup: Path, programs: Programs, server: int) -> None:
-    """Compare every file with the manifest's checksum, and read the WAL. Raises OperatorError when something differs."""
-    options = [] if programs.major == server else ["--no-parse-wal"]  # a program reads the WAL of its own version only
+    """Compare every file with its checksum in the manifest, and read the WAL. Raises OperatorError when one differs."""
+    # A program reads the WAL of its own version only.
+    options = [] if programs.major == server else ["--no-parse-wal"]
     command = [programs.directory / "pg_verifybackup", "--exit-on-error", *options, backup / POSTGRES]
     async with _running(command, {}) as process:
         said, _ = await process.communicate()

@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL's files and its socket are: directories made, or refused when they are not ours alone."""
+"""Where the embedded PostgreSQL's files and its socket are: made, or refused when they are not ours alone."""
 
 from __future__ import annotations
 

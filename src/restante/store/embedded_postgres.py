@@ -19,6 +19,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -28,10 +29,11 @@ import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 from urllib.parse import quote
 
 from restante.core.errors import OperatorError
+from restante.core.limits import POSTGRES_FULL_BYTES as FULL_BYTES
 from restante.core.limits import POSTGRES_POLL_SECONDS as POLL_SECONDS
 from restante.core.limits import POSTGRES_PROBE_SECONDS as PROBE_SECONDS
 from restante.core.limits import POSTGRES_REPORT_SECONDS as REPORT_SECONDS
@@ -121,8 +123,8 @@ class EmbeddedPostgres:
             with self._explained(), self._start_lock(silent):
                 self._leave(self._users_lock)
 
-    def ensure_running(self) -> None:
-        """Start the server again if it died while in use; call it when a connection is lost.
+    def ensure_running(self) -> bool:
+        """Start the server again if it died while in use; call it when a connection is lost. Says whether it did.
 
         Any number of processes may call it at once: the first one acts, the others find it done.
         """
@@ -130,7 +132,8 @@ class EmbeddedPostgres:
             raise RuntimeError("this EmbeddedPostgres is not started")
         with self._explained(), self._start_lock(silent) as lock:
             if self._users_lock is not None:  # else we left while waiting for the lock: no server without a user
-                self._bring_up(self._way, lock, silent)
+                return self._bring_up(self._way, lock, silent)
+            return False
 
     @property
     def exists(self) -> bool:
@@ -205,8 +208,9 @@ class EmbeddedPostgres:
         finally:
             os.close(descriptor)
 
-    def _bring_up(self, way: Way, lock: int, report: Report) -> None:
-        """With start.lock held: return once the server accepts connections, starting it if there is none."""
+    def _bring_up(self, way: Way, lock: int, report: Report) -> bool:
+        """With start.lock held: return once the server accepts connections, starting it if there is none. Says whether
+        it was started."""
         make_socket_directory(self._socket.parent, way.owner)
         patience, heard, failures = _Patience(report), time.monotonic(), 0
         child: subprocess.Popen[bytes] | None = None
@@ -232,6 +236,7 @@ class EmbeddedPostgres:
                     )
                 recovering = "recovering after an unclean stop" if state is Probe.STARTING else "starting"
                 patience.pause(f"PostgreSQL is {recovering}")
+            return child is not None
         except BaseException:
             # Only we know our child: it may not have written its pid file yet. Nor listen: a signal can be too early.
             while child is not None and child.returncode is None:
@@ -272,9 +277,12 @@ class EmbeddedPostgres:
         if "log output will appear in directory" in said and logs:
             said = logs[-1].read_text(errors="replace")
         tail = "\n".join(said.splitlines()[-8:])
+        free = shutil.disk_usage(self._home).free
         raise OperatorError(
             f"PostgreSQL does not start in {self._home}:\n{tail}",
-            f"Mend what it says, or set RESTANTE_DATA_DIR to another directory. Logs: start.log and {MAJOR}/log there.",
+            f"Free some space on its disk, which has {free >> 20} MiB left."
+            if free < FULL_BYTES
+            else f"Mend what it says, or set RESTANTE_DATA_DIR to another directory. Logs: start.log, {MAJOR}/log.",
         )
 
     def _server(self) -> int | None:

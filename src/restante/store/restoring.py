@@ -54,7 +54,9 @@ def read_label(backup: Path) -> Label:
         raise OperatorError(f"The backup in {backup} cannot be read: {error}.", "Check who may read it.") from None
 
 
-async def restore(backup: Path, data_dir: Path, progress: Callable[[int, int], None] = lambda done, whole: None) -> Label:
+async def restore(
+    backup: Path, data_dir: Path, progress: Callable[[int, int], None] = lambda done, whole: None
+) -> Label:
     """Make the backup the database of `data_dir`, started by nobody yet. `progress` hears kilobytes.
 
     Raises OperatorError when the backup is none, damaged, of another PostgreSQL or a newer restante, or when there is a
