@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from restante.cli.common import out, print_json
+from restante.cli.serve import Offline, Provider, chosen_provider
+from restante.config import variable
 from restante.doctor.examination import examine
 from restante.doctor.finding import Finding, Level, worst
 from restante.wiring import configure_logging, utc_now
@@ -25,13 +28,17 @@ def add_to(app: typer.Typer) -> None:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     audit: Annotated[bool, typer.Option(help="Recompute the whole ledger, too.")] = True,
+    provider: Provider = None,
+    offline: Offline = False,
 ) -> None:
     """Look at settings, files, disk, PostgreSQL, processes, queues, webhooks, keys and the ledger; say what mends what.
 
     Changes nothing. Exit code 0: all is well; 1: something wants attention; 2: a promise is not kept, or nothing works.
     """
     configure_logging("error")
-    found = asyncio.run(_examine(show=not json, audit=audit))
+    chosen = chosen_provider(provider, offline=offline)
+    environ = os.environ if chosen is None else {**os.environ, variable("provider"): chosen}
+    found = asyncio.run(_examine(environ, show=not json, audit=audit))
     level = worst(found)
     if json:
         print_json({"level": level, "findings": found})
@@ -41,9 +48,9 @@ def doctor(
     raise typer.Exit({Level.OK: 0, Level.WARNING: 1, Level.FAULT: 2}[level])
 
 
-async def _examine(*, show: bool, audit: bool) -> list[Finding]:
+async def _examine(environ: Mapping[str, str], *, show: bool, audit: bool) -> list[Finding]:
     found = []
-    async for finding in examine(os.environ, utc_now(), audit=audit):
+    async for finding in examine(environ, utc_now(), audit=audit):
         found.append(finding)
         if show:
             _say(finding)

@@ -96,7 +96,7 @@ async def waiting(patient: Patient) -> list[Finding]:
             wrong.append(
                 warning(
                     f"the oldest task for {provider} has been ready for {(seconds or 0) / 60:.0f} min",
-                    "More workers, a larger RESTANTE_CONCURRENCY or quota; or resume the model (`restante model list`).",
+                    "More workers, a larger RESTANTE_CONCURRENCY or quota; or resume its model (`restante model`).",
                 )
             )
     for provider, tasks in (await queue.unserved(patient.base, sorted(served))).items():
@@ -149,7 +149,7 @@ async def debtors(patient: Patient) -> list[Finding]:
     found = await inspection.debtors(patient.base)
     wrong = [
         warning(
-            f"{one.login} is {show_usd(one.beyond)} USD below its limit: answers are withheld, {one.tasks:,} tasks wait",
+            f"{one.login} is {show_usd(one.beyond)} USD below its limit: answers withheld, {one.tasks:,} tasks wait",
             f"restante account top-up {one.login} AMOUNT",
         )
         for one in found[:DOCTOR_SHOWN]

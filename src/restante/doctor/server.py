@@ -60,11 +60,8 @@ def judge_settings(found: Server) -> list[Finding]:
                 f"Set it to on where it was set off: postgresql.conf, or the role ({_ROLE} RESET synchronous_commit).",
             )
         )
-    for name, value in (
-        ("statement_timeout", found.statement_timeout),
-        ("transaction_timeout", found.transaction_timeout),
-        ("idle_session_timeout", found.idle_session_timeout),
-    ):
+    for name in ("statement_timeout", "transaction_timeout", "idle_session_timeout"):
+        value = getattr(found, name)
         if value not in (None, "0"):
             what = "cuts sessions off" if name == "idle_session_timeout" else "can hide whether money was moved"
             wrong.append(fault(f"{name} is {value}: it {what}", f"{_ROLE} SET {name} = 0, for restante's role."))

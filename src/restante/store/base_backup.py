@@ -17,8 +17,10 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +39,19 @@ FORMAT: Final = 1
 LABEL: Final = "restante-backup.json"
 POSTGRES: Final = "postgres"
 _PROGRESS: Final = re.compile(rb"(\d+)/(\d+) kB")
+
+# Runs a program that ends with us, however we end. pg_basebackup does not: a child of its own receives WAL for ever.
+_LEASH: Final = """
+import os, signal, subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def follow():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=follow, daemon=True).start()
+code = child.wait()
+os._exit(code if code >= 0 else 1)
+"""
 
 #: Hears how many of how many kilobytes are copied.
 Progress = Callable[[int, int], None]
@@ -196,7 +211,9 @@ async def verify(backup: Path, programs: Programs, server: int) -> None:
     options = [] if programs.major == server else ["--no-parse-wal"]
     command = [programs.directory / "pg_verifybackup", "--exit-on-error", *options, backup / POSTGRES]
     async with _running(command, {}) as process:
-        said, _ = await process.communicate()
+        assert process.stdout is not None
+        said = await process.stdout.read()
+        await process.wait()
     if process.returncode != 0:
         raise OperatorError(
             f"The backup in {backup} is damaged: {_last_words(said)}", "Take another one, or another backup."
@@ -205,12 +222,12 @@ async def verify(backup: Path, programs: Programs, server: int) -> None:
 
 async def _copy(dsn: str, to: Path, programs: Programs, most: int | None, progress: Progress) -> None:
     address, secret = _without_password(dsn)
-    command = [
+    command: list[str | Path] = [
         *(programs.directory / "pg_basebackup", "--pgdata", to, "--dbname", address, "--no-password"),
         *("--wal-method=stream", "--checkpoint=fast", "--progress", "--label=restante"),
         *(() if most is None else (f"--max-rate={most}",)),
     ]
-    async with _running(command, secret) as process:
+    async with _running(command, secret, leashed=True) as process:
         assert process.stdout is not None
         said = b""
         while chunk := await process.stdout.read(4_096):
@@ -228,20 +245,26 @@ async def _copy(dsn: str, to: Path, programs: Programs, most: int | None, progre
 
 
 @contextlib.asynccontextmanager
-async def _running(command: Sequence[str | Path], secret: dict[str, str]) -> AsyncIterator[Process]:
-    """A program of PostgreSQL's, with less right to the processor than those that serve; left early, it is ended."""
+async def _running(
+    command: Sequence[str | Path], secret: dict[str, str], *, leashed: bool = False
+) -> AsyncIterator[Process]:
+    """A program of PostgreSQL's, with less right to the processor than those that serve; left early, it is ended.
+    `leashed`: even if we are killed."""
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")} | secret
+    leash = (sys.executable, "-I", "-S", "-c", _LEASH) if leashed else ()
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=env, umask=0o077
+        *leash, *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, umask=0o077, start_new_session=True
     )
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, BACKUP_NICENESS)
+        os.setpriority(os.PRIO_PGRP, process.pid, BACKUP_NICENESS)
     try:
         yield process
     finally:
+        assert process.stdin is not None
+        process.stdin.close()
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
