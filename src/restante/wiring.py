@@ -239,7 +239,7 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[asyncio.Task[None]]:
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a background loop broke", exc_info=error)
+            log.critical("a background loop broke: restart this process, and please report it", exc_info=error)
 
     task = asyncio.create_task(work)
     task.add_done_callback(ended)

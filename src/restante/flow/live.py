@@ -83,7 +83,9 @@ class Live:
             return _mint(self._clock(), account_id), InternalError(), 0
         except DatabaseLost as error:
             task_id = _mint(self._clock(), account_id)
-            log.error("a live task was not held, its client was told %s: %s", task_id, error)
+            log.error(
+                "live task %s was answered with %d, for want of the database: %s", task_id, InternalError.code, error
+            )
             return task_id, InternalError(), 0
         if isinstance(held, Refusal):
             return task_id, held, 0
@@ -110,7 +112,7 @@ class Live:
         )
         if await self._settler.settle(settlement):
             return outcome, settlement.charged
-        log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
+        log.error("live task %s ended after this process's lease had: it failed and is refunded", task_id)
         return InternalError(), 0
 
     async def _generate(self, name: str, call: Call) -> Answer | Refusal:
@@ -118,7 +120,7 @@ class Live:
         try:
             permit = await self._pacer.one(name, call.model)
         except DatabaseLost as error:
-            log.error("live task %s got no permit: %s", call.task_id, error)
+            log.error("live task %s failed, refunded, for want of the database: %s", call.task_id, error)
             return InternalError()
         if isinstance(permit, Refusal):
             return permit

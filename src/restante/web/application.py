@@ -58,7 +58,7 @@ def create_app(
         return answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
 
     async def no_database(request: Request, error: Exception) -> Response:
-        log.error("%s %s: 50000, %s", request.method, request.url.path, error)
+        log.error("%s %s: 50000, for want of the database: %s", request.method, request.url.path, error)
         return json_text(wire.refused_call(InternalError()), 500)
 
     async def no_room(request: Request, _: Exception) -> Response:
