@@ -96,7 +96,8 @@ class Acceptor:
 
         Raises NoRoom, and DatabaseLost; then whether they were accepted is not known.
         """
-        self._room.check()
+        if judged:
+            self._room.check()
         lanes = [await self._lane(one.model) for one in judged]
         for last in (False, True):
             now = self._clock()
