@@ -277,14 +277,35 @@ async def test_an_interrupted_restore_is_no_empty_database(taken: Taken, tmp_pat
         await restoring.restore(taken.backup, tmp_path / "data")
 
 
-def test_a_backup_that_is_ended_leaves_nothing(taken: Taken, tmp_path: Path) -> None:
+async def test_a_backup_that_is_ended_leaves_nothing(dsn: str, db: Database, tmp_path: Path) -> None:
+    found = await base_backup.facts(db)
+    programs = base_backup.find_programs(found.postgres, embedded=False)
+    copying = asyncio.create_task(
+        base_backup.back_up(dsn, tmp_path / "slow", found, programs, embedded=False, most_kilobytes=1_024)
+    )
+    await asyncio.to_thread(eventually, "the copying", lambda: (tmp_path / "slow.partial/postgres/base").exists())
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    assert list(tmp_path.iterdir()) == [] and not family(tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_so_does_a_command_that_is_ended(taken: Taken, tmp_path: Path, number: signal.Signals) -> None:
     env = environment(tmp_path / "data")
     assert run(env, "restore", str(taken.backup)).returncode == 0
     backup = Process(["backup", str(tmp_path / "slow"), "--max-rate", "1"], env, tmp_path, "backup")
     eventually("the copying", lambda: (tmp_path / "slow.partial/postgres/base").exists())
-    backup.signal(signal.SIGTERM)
-    assert backup.wait(20) == 130
-    assert not list(tmp_path.glob("slow*")) and not family(tmp_path / "data")
+    backup.signal(number)
+    killed = number == signal.SIGKILL
+    assert backup.wait(20) == (-number if killed else 130)
+    # Killed, it leaves what says that it is no backup; and no program that goes on copying.
+    eventually("its programs' end", lambda: not [one for one in family(tmp_path) if "pg_basebackup" in one.command])
+    assert [path.name for path in tmp_path.glob("slow*")] == (["slow.partial"] if killed else [])
+    with EmbeddedPostgres(tmp_path / "data"):  # an orphan is joined, and stopped by the last one out
+        pass
+    eventually("PostgreSQL's end", lambda: not family(tmp_path / "data"))
 
 
 # --- a PostgreSQL of one's own ---------------------------------------------------------------------------

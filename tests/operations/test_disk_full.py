@@ -71,15 +71,15 @@ class Ballast:
         free = os.statvfs(self._disk)
         size = self._path.stat().st_size if self._path.exists() else 0
         wanted = size + free.f_bavail * free.f_frsize - (megabytes << 20)
-        with self._path.open("ab") as file, contextlib.suppress(OSError):
+        with self._path.open("ab", buffering=0) as file:
             if wanted < size:
                 file.truncate(max(wanted, 0))
-            else:
+            elif megabytes:
                 os.posix_fallocate(file.fileno(), size, wanted - size)
-            if not megabytes:
-                while True:  # somebody freed something meanwhile
-                    file.write(b"x" * 4_096)
-                    file.flush()
+            for block in () if megabytes else (1 << 20, 4_096):
+                with contextlib.suppress(OSError):  # not a byte more
+                    while file.write(b"x" * block) == block:
+                        pass
 
     def free(self) -> None:
         self._path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,7 +138,7 @@ async def test_it_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch, ca
             raise OperatorError("No space left on device.", "Free some space.")
         return True
 
-    monkeypatch.setattr(database.time, "monotonic", lambda: now)
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now))
     db = Database("postgresql://restante@127.0.0.1:1/x", revive=revive)
     pauses = []
     for _ in range(8):

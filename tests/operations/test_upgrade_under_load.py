@@ -29,20 +29,26 @@ CLIENTS = 4
 
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
-    """The source of the last restante that did not know the newest migration."""
-    newest = f"src/restante/store/migrations/{migrations()[-1][1]}"
+    """The source of the last restante that knew our migrations but the newest ones."""
+    ours = [name for _, name, _ in migrations()]
+    directory = "src/restante/store/migrations"
 
-    def git(*arguments: str) -> bytes:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
-        [added, *_] = git("log", "--format=%H", "--diff-filter=A", "--", newest).split()
-        archive = git("archive", f"{added.decode()}^", "src")
-    except (OSError, subprocess.CalledProcessError, ValueError):
+        for changed in git("rev-list", "--first-parent", "HEAD", "--", directory).split():
+            before = f"{changed}^"
+            known = [Path(path).name for path in git("ls-tree", "--name-only", before, f"{directory}/").split()]
+            if known and known == ours[: len(known)] and len(known) < len(ours):
+                git("archive", "--output", str(tmp_path / "old.tar"), before, "src")
+                break
+        else:
+            pytest.skip("no such commit in the history here")
+    except (OSError, subprocess.CalledProcessError):
         pytest.skip("no history here: the previous release cannot be had")
-    subprocess.run(["tar", "-x", "-C", tmp_path], input=archive, check=True)
-    known = {path.name for path in (tmp_path / "src/restante/store/migrations").iterdir()}
-    assert known and migrations()[-1][1] not in known
+    subprocess.run(["tar", "-x", "-C", tmp_path, "-f", tmp_path / "old.tar"], check=True)
     return tmp_path / "src"
 
 
