@@ -21,6 +21,7 @@ from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
 from restante.flow.health import Counts
+from restante.log_lines import Repeats
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Batching, Provider
@@ -49,6 +50,8 @@ def configure_logging(level: str) -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Repeats())
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # its tracebacks of a lost server, of which we say more
     logging.getLogger("uvicorn").setLevel("WARNING")  # what it says at start and stop is said by us
 

@@ -414,6 +414,10 @@ async def test_it_works_without_a_database(tmp_path: Path) -> None:
     nothing = [one async for one in examine({"RESTANTE_DATA_DIR": str(tmp_path)}, utc_now())]
     assert "There is no database" in next(one.said for one in nothing if one.check == "database")
     assert list(tmp_path.iterdir()) == []  # none was made
+    (tmp_path / "postgres/18").mkdir(parents=True)
+    (tmp_path / "postgres/18/PG_VERSION").write_text("17")
+    broken = [one async for one in examine({"RESTANTE_DATA_DIR": str(tmp_path)}, utc_now())]
+    assert "is of PostgreSQL 17" in next(one.said for one in broken if one.check == "database")
     unusable = [one async for one in examine({"RESTANTE_PORT": "many"}, utc_now())]
     assert [(one.level, one.check) for one in unusable] == [(Level.FAULT, "settings")]
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from restante import log_lines
 from restante.config import load
 from restante.core.errors import OperatorError
-from restante.core.limits import DISK_RESERVE_BYTES
+from restante.core.limits import DISK_RESERVE_BYTES, LOG_REPEATS
 from restante.core.room import Reserve, parse_reserve, show_bytes
 from restante.flow.room import NoRoom, Room, measure
 from restante.store import database
-from restante.store.database import Database
+from restante.store.database import Database, DatabaseLost
 from tests.chaos.processes import house
 from tests.support import Http, task
 
@@ -156,3 +158,22 @@ async def test_it_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch, ca
     now += 1.0  # it ended again at once: the next try comes soon, since the last one helped
     await db.revive()
     assert tries == 10
+
+
+def test_a_lost_database_does_not_flood_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(log_lines, "time", SimpleNamespace(monotonic=lambda: now))
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(log_lines.Repeats())
+    log = logging.Logger("restante.any")
+    log.addHandler(handler)
+    for _ in range(100):
+        log.warning("no tasks are claimed until the database is back: %s", DatabaseLost("gone"))
+        log.warning("task %s was cancelled", "1")
+    now = 10.0
+    log.warning("no tasks are claimed until the database is back: %s", DatabaseLost("gone"))
+    lines = stream.getvalue().splitlines()
+    assert len([line for line in lines if "claimed" in line]) == LOG_REPEATS + 1
+    assert lines[-1].endswith("gone (95 more such lines were left out)")
+    assert len([line for line in lines if "cancelled" in line]) == 100

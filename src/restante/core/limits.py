@@ -297,6 +297,10 @@ BACKUP_NICENESS: Final = 10  # of the programs that copy and check: those that s
 BACKUP_REPLY_BYTES: Final = 16_384  # kept of what such a program says, for the words why it failed
 BACKUP_REPORT_SECONDS: Final = 10.0  # between lines of progress, where no terminal can show a bar
 
+# --- the log ---------------------------------------------------------------------------------------------
+LOG_REPEATS: Final = 5  # lines of a kind that say that the database is away, in
+LOG_REPEAT_SECONDS: Final = 10.0  # : a dozen loops would say it twice a second each, on a disk that may be full
+
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
 DOCTOR_DATABASE_SECONDS: Final = 20.0  # for the database's answer to one check; the audit takes what it takes
 DOCTOR_KEY_SECONDS: Final = 15.0  # for a provider's answer whether it takes a key
