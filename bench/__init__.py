@@ -22,6 +22,8 @@ database; medians and ratios are printed. This process is the only client, and s
     memory.py         PSS of the processes
     fairness.py       a probe beside a hundred thousand queued tasks
 
+    backup.py         accept and claim beside a backup
+
     peers.py          what others are: environments of their own, in a cache outside the repository
     programs/         what runs in those environments: no-op tasks, plots
     background.py     servers of ours in processes of their own: receiver.py (hooks.py looks at it), echo.py

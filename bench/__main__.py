@@ -14,6 +14,7 @@ import uvloop
 
 from bench import (
     accept,
+    backup,
     book,
     end_to_end,
     fairness,
@@ -57,6 +58,7 @@ MEASURES = {
     "first-byte": Measure(run=webhooks.first_byte, short=50, long=200),
     "webhooks": Measure(run=webhooks.throughput, short=100, long=300),
     "memory": Measure(run=memory.measure, short=5, long=30, rounds=3),
+    "backup": Measure(run=backup.measure, short=150, long=500),
     "fairness": Measure(run=fairness.measure, short=100, long=100, rounds=3),
     "flood": Measure(run=flood.measure, short=60, long=200, rounds=3),
 }

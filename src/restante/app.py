@@ -28,6 +28,7 @@ from restante.flow.live import Live
 from restante.flow.pacing import Pacer
 from restante.flow.rates import Rates
 from restante.flow.resend import Resender
+from restante.flow.room import Room
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
@@ -218,12 +219,15 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings))
+        room = Room(settings.watched_disk(), settings.reserve())
+        room.look()
+        stack.enter_context(background(room.keep()))
+        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), room)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             collector,
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer),
+            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, room=room),
             catalogue,
             _judge(catalogue, settings),
             utc_now,
@@ -242,7 +246,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names), len(models.names)).routes(),
+            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), room).routes(),
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))

@@ -18,6 +18,7 @@ from restante.core import limits
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
+from restante.core.room import Reserve, parse_reserve
 from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
@@ -47,6 +48,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="A PostgreSQL 15 or newer to use instead of the embedded one. It may name several hosts, of"
             " which the one that takes writes is used: `postgresql://restante@db1,db2/restante`."
+        ),
+    ] = None
+    disk_reserve: Annotated[
+        str,
+        Meta(
+            description="Room on the disk below which new tasks are refused, while all that was taken is"
+            " run, settled, brought and collected: a share (`5%`), an amount (`2GB`), or `0` for none. `auto`: the"
+            " smaller of 5 % and 1 GB. See docs/operations.md."
+        ),
+    ] = "auto"
+    disk_path: Annotated[
+        Path | None,
+        Meta(
+            description="A directory on the disk that is watched for this. By default RESTANTE_DATA_DIR; with"
+            " RESTANTE_DATABASE_URL none, since how full that PostgreSQL's disk is cannot be known from outside."
         ),
     ] = None
     database_connections: Annotated[int, Meta(ge=2, le=1_000, description="Pooled connections of one process.")] = (
@@ -279,6 +295,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             live_at_once=self.live_at_once,
         )
 
+    def reserve(self) -> Reserve:
+        """The room on the disk that is kept free of new tasks. Raises OperatorError."""
+        try:
+            return parse_reserve(self.disk_reserve)
+        except ValueError as error:
+            raise OperatorError(f"{variable('disk_reserve')} cannot be used: {error}.") from None
+
+    def watched_disk(self) -> Path | None:
+        """A path on the disk that must not become full; None: it is not known."""
+        return self.disk_path or (self.data_dir if self.database_url is None else None)
+
     def provider_cap(self) -> Nano:
         """What the tasks that all accounts post on one UTC day may cost; 0: without limit."""
         return _usd("provider_spend_per_day", self.provider_spend_per_day)
@@ -345,6 +372,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     settings = Settings(**values)
     settings.allowance()
     settings.gather_seconds()
+    settings.reserve()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
     check_proxy(settings.webhook_proxy)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())

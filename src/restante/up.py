@@ -134,7 +134,7 @@ async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:
             ending = f"exit code {process.returncode}"
         deaths = 0 if asyncio.get_running_loop().time() - began > WORKER_LIVED_SECONDS else deaths + 1
         pause = WORKER_RESTART_SECONDS[min(deaths, len(WORKER_RESTART_SECONDS)) - 1] if deaths else 0.0
-        log.error("a worker ended (%s); the next one starts in %.1f s", ending, pause)
+        log.error("a worker ended (%s); its tasks go to others, the next one starts in %.1f s", ending, pause)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stopping.wait()

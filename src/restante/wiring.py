@@ -22,12 +22,13 @@ from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
 from restante.flow.health import Counts
+from restante.log_lines import Repeats
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Batching, Provider
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
-from restante.store.embedded_postgres import EmbeddedPostgres
+from restante.store.embedded_postgres import EmbeddedPostgres, Report
 
 if TYPE_CHECKING:
     from restante.providers.session import Egress
@@ -58,6 +59,7 @@ def configure_logging(level: str) -> None:
     to_stderr.setFormatter(
         _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     )
+    to_stderr.addFilter(Repeats())
     logging.basicConfig(level=level.upper(), handlers=[to_stderr], force=True)
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # its tracebacks of a lost server, of which we say more
     logging.getLogger("uvicorn").setLevel("WARNING")  # what it says at start and stop is said by us
@@ -70,20 +72,7 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
 
     Raises OperatorError when neither can be had, or while processes live that know an older schema only.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        if settings.database_url is not None:
-            db = Database(
-                settings.database_url,
-                connections=settings.database_connections,
-                prepared=settings.database_prepared,
-            )
-        else:
-            server = EmbeddedPostgres(settings.data_dir)
-            await _started(server)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
-            db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
-        await db.open()
-        stack.push_async_callback(db.close)
+    async with connected(settings) as db:
         if not db.standby:
             await db.migrate(wait=serves)
             await db.prepare_days(utc_now().date())
@@ -95,9 +84,29 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
         yield db
 
 
-async def _started(server: EmbeddedPostgres) -> None:
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, *, report: Report = log.info) -> AsyncIterator[Database]:
+    """The database as it is: what looks at it or copies it changes nothing. Raises OperatorError."""
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.database_url is not None:
+            db = Database(
+                settings.database_url,
+                connections=settings.database_connections,
+                prepared=settings.database_prepared,
+            )
+        else:
+            server = EmbeddedPostgres(settings.data_dir)
+            await _started(server, report)
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
+        await db.open()
+        stack.push_async_callback(db.close)
+        yield db
+
+
+async def _started(server: EmbeddedPostgres, report: Report) -> None:
     """Start it in a thread. Interrupted, wait for the thread all the same: a server must not be left without a user."""
-    starting = asyncio.create_task(asyncio.to_thread(server.start, log.info))
+    starting = asyncio.create_task(asyncio.to_thread(server.start, report))
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -242,7 +251,7 @@ def background(work: Coroutine[Any, Any, None]) -> Iterator[asyncio.Task[None]]:
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a background loop broke", exc_info=error)
+            log.critical("a background loop broke: restart this process, and please report it", exc_info=error)
 
     task = asyncio.create_task(work)
     task.add_done_callback(ended)

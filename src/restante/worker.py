@@ -97,7 +97,10 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         )
         stack.enter_context(background(_warn_of_gone_models(db, models.providers)))
         for other, tasks in (await queue.unserved(db, models.names)).items():
-            log.warning("%d tasks wait for provider %s, which this worker does not serve", tasks, other)
+            log.warning(
+                "%d tasks wait for provider %s, which this worker does not serve: start one with its settings, or"
+                " cancel them (restante task cancel)", tasks, other,
+            )  # fmt: skip
         with background(lease.until_outdated(runner.run())) as claiming:
             yield claiming
 
@@ -114,7 +117,10 @@ async def _warn_of_gone_models(db: Database, providers: Sequence[Provider]) -> N
             continue
         for model, tasks in waited_for.items():
             if model not in served:
-                log.warning("%d tasks wait for model %r, which %s no longer serves", tasks, model, provider.name)
+                log.warning(
+                    "%d tasks wait for model %r, which %s no longer serves: they will fail, unless they are cancelled"
+                    " or RESTANTE_MODELS has a new name for it", tasks, model, provider.name,
+                )  # fmt: skip
 
 
 def _retention(db: Database, settings: Settings) -> Coroutine[Any, Any, None]:
@@ -142,7 +148,7 @@ async def _listen(db: Database, runner: Runner) -> None:
                 runner.wake()  # for what came meanwhile
                 await ended.wait()
         except DatabaseLost as error:
-            log.warning("not listening, looking every moment instead: %s", error)
+            log.warning("new tasks do not wake this worker for now, it looks every moment: %s", error)
         runner.notified = False
         await asyncio.sleep(RELISTEN_SECONDS)
     runner.notified = False

@@ -106,7 +106,7 @@ async def old(server_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     with monkeypatch.context() as patch:
         patch.setattr("restante.store.schema.migrations", lambda: [one for one in known if one[0] < 7])
         patch.setattr(
-            "restante.store.schema._DAILY_TABLES", {"task": "", "task_request": "", "answer": "", "transfer": ""}
+            "restante.store.schema.DAILY_TABLES", {"task": "", "task_request": "", "answer": "", "transfer": ""}
         )
         db = Database(dsn_of(server_dsn, "old"), connections=1)
         await db.open()

@@ -1,7 +1,7 @@
 """The command line: `restante COMMAND`. Nouns with verbs; every command's --help has an example; lists have --json.
 
 Exit codes: 0 done; 1 it failed, and why stands on standard error; 2 the command line itself was wrong;
-130 interrupted.
+130 interrupted. `restante doctor` has its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import typer
 
 from restante import __version__
-from restante.cli import account, batch, demo, ledger, model, serve, task
+from restante.cli import account, backup, batch, demo, doctor, ledger, model, serve, task
 from restante.core.errors import OperatorError
 from restante.store.database import DatabaseLost
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 serve.add_to(app)
 demo.add_to(app)
+backup.add_to(app)
+doctor.add_to(app)
 app.add_typer(account.app, name="account")
 app.add_typer(task.app, name="task")
 app.add_typer(ledger.app, name="ledger")

@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: RESTANTE_DATABASE_URL=postgresql://db/restante restante worker")(worker)
 
 
-def _chosen(provider: str | None, *, offline: bool) -> str | None:
+def chosen_provider(provider: str | None, *, offline: bool) -> str | None:
     """The provider that the command line asks for, before whatever the environment says."""
     if offline and provider not in (None, "embedded"):
         raise typer.BadParameter(f"--offline and --provider {provider} contradict each other")
@@ -59,7 +59,7 @@ def up(
     offline: Offline = False,
 ) -> None:
     """Serve: PostgreSQL, migrations, the API and its workers in one go. Ctrl-C drains and stops all of it."""
-    loaded = settings(host=host, port=port, fd=fd, workers=workers, provider=_chosen(provider, offline=offline))
+    loaded = settings(host=host, port=port, fd=fd, workers=workers, provider=chosen_provider(provider, offline=offline))
     _serve(_up(loaded))
 
 
@@ -106,7 +106,7 @@ def api(
     host: Host = None, port: Port = None, fd: Fd = None, provider: Provider = None, offline: Offline = False
 ) -> None:
     """Serve the API only; workers run elsewhere on the same database."""
-    _serve(_api(settings(host=host, port=port, fd=fd, provider=_chosen(provider, offline=offline))))
+    _serve(_api(settings(host=host, port=port, fd=fd, provider=chosen_provider(provider, offline=offline))))
 
 
 async def _api(loaded: Settings) -> None:
@@ -129,7 +129,7 @@ def worker(
     follow_stdin: Annotated[bool, typer.Option("--follow-stdin", hidden=True)] = False,
 ) -> None:
     """Run tasks: claim, ask the model, settle. As many workers as you like share one database."""
-    loaded = settings(provider=_chosen(provider, offline=offline), concurrency=concurrency)
+    loaded = settings(provider=chosen_provider(provider, offline=offline), concurrency=concurrency)
     _serve(_worker(loaded, follow_stdin=follow_stdin))
 
 

@@ -309,3 +309,44 @@ POSTGRES_UNREACHABLE_SECONDS: Final = 30.0  # a running server opens its socket 
 POSTGRES_RETRY_SECONDS: Final = 0.2  # the last processes of a killed server hold its memory a moment
 POSTGRES_RETRIES: Final = 100  # of such starts
 POSTGRES_SHARED_BUFFERS_BYTES: Final = (32 << 20, 1 << 30)  # a sixteenth of the memory, within these
+POSTGRES_FULL_BYTES: Final = 32 << 20  # less room than two WAL segments: why it does not start, most likely
+POSTGRES_RESTART_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)  # before the next try to bring it back, after the n-th
+POSTGRES_RESTARTED_SECONDS: Final = 1.0  # the most of it, where the last try brought it back, if not for long
+POSTGRES_LIVED_SECONDS: Final = 60.0  # a server that lived this long did not die of its start
+
+# --- room on the disk (docs/operations.md) ---------------------------------------------------------------
+# The smaller of the two is kept free of new tasks. A task that is accepted needs some 4 KB more until it is fetched,
+# WAL included (docs/scale.md), so that a gigabyte settles 250,000.
+DISK_RESERVE_SHARE: Final = 0.05
+DISK_RESERVE_BYTES: Final = 1_000_000_000
+DISK_RESERVE_SHARE_MAX: Final = 0.99  # of a reserve that is set: beyond it nothing would ever be taken
+DISK_RESERVE_BYTES_MAX: Final = 10**15
+DISK_RESUME: Final = 1.05  # tasks are taken again from so much more than the reserve on: files come and go
+DISK_LOOK_SECONDS: Final = 1.0  # at 3,333 tasks a second, 7 MB are written between two looks
+
+# --- backups (docs/operations.md) ------------------------------------------------------------------------
+BACKUP_NICENESS: Final = 10  # of the programs that copy and check: those that serve go before
+BACKUP_REPLY_BYTES: Final = 16_384  # kept of what such a program says, for the words why it failed
+BACKUP_REPORT_SECONDS: Final = 10.0  # between lines of progress, where no terminal can show a bar
+
+# --- the log ---------------------------------------------------------------------------------------------
+LOG_REPEATS: Final = 5  # lines of a kind that say that the database is away, in
+LOG_REPEAT_SECONDS: Final = 10.0  # : a dozen loops would say it twice a second each, on a disk that may be full
+
+# --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
+DOCTOR_DATABASE_SECONDS: Final = 20.0  # for the database's answer to one check; the audit takes what it takes
+DOCTOR_KEY_SECONDS: Final = 15.0  # for a provider's answer whether it takes a key
+DOCTOR_DISK_RESERVES: Final = 3  # free room of fewer reserves than this is worth a word
+DOCTOR_CLOCK_SECONDS: Final = 2.0  # that this host's clock and the database's may differ: leases and deadlines bear it
+DOCTOR_CLOCK_FAULT_SECONDS: Final = 30.0  # half a lease
+DOCTOR_CONNECTIONS_SHARE: Final = 0.8  # of max_connections in use
+DOCTOR_SNAPSHOT_SECONDS: Final = 600.0  # that a transaction or a snapshot is open: claims and listings grow slow
+DOCTOR_PREPARED_SECONDS: Final = 60.0  # restante prepares none; a forgotten one holds locks for ever
+DOCTOR_SYNC_SECONDS: Final = 10.0  # that a commit waits for a synchronous standby
+DOCTOR_SLOT_BYTES: Final = 4 << 30  # of WAL that a replication slot keeps
+DOCTOR_DEAD_ROWS: Final = 1_000_000  # of a slim table; autovacuum comes at 20,000
+DOCTOR_FREEZE_AGE: Final = 500_000_000  # transactions; autovacuum comes at 200 million, PostgreSQL stops at 2,000
+DOCTOR_OVERDUE_SECONDS: Final = 120.0  # that a lease, a parked task or a deadline is over and nobody acted
+DOCTOR_DAYS_AHEAD: Final = 2  # fewer days ahead than this are a fault, fewer than DAYS_AHEAD worth a word
+DOCTOR_PRICES_DAYS: Final = 180  # that a price list may be old
+DOCTOR_SHOWN: Final = 5  # of each kind: accounts, hosts, differences; the rest is counted

@@ -92,7 +92,7 @@ class Batcher:
                 log.warning("batches wait for the database: %s", error)
                 await self._db.revive()
             except Exception:
-                log.exception("looking after batches broke; it goes on")
+                log.exception("looking after batches broke and is tried again; please report it")
             await asyncio.sleep(self._plan.look * (0.5 + random.random()))  # noqa: S311
 
     # --- gathering -------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class Batcher:
         elif self._provider.refused(made):
             await self._put_off(token, batch, made)
         else:
-            log.warning("batch %s: whether it was made is not known: %s", batch.name, made.reason)
+            log.warning("batch %s: whether it was made is not known, it is looked for: %s", batch.name, made.reason)
             await batches.write(self._db, token, replace(batch, outcome=made.reason), look_in=self._pause(batch))
 
     async def _without_file(self, token: int, batch: Batch) -> Batch:

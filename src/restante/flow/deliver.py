@@ -183,7 +183,7 @@ class Deliverer:
             try:
                 more = await self._round()
             except DatabaseLost as error:
-                log.warning("cannot claim deliveries: %s", error)
+                log.warning("no webhooks are claimed until the database is back: %s", error)
                 self._lease.doubt()
                 await self._db.revive()
                 more = False
@@ -269,7 +269,9 @@ class Deliverer:
             delivery.attempts,
         )  # fmt: skip
         if not await self._groups.submit(token, attempt):
-            log.warning("%s: its attempt was not recorded, its lease had ended", webhook_id(delivery))
+            log.warning(
+                "%s was sent after its lease had ended: another sends it again, with this id", webhook_id(delivery)
+            )
 
     async def _attempt(self, delivery: Leased, live: Sequence[bytes], made_at: datetime) -> Outcome:
         hung = None
@@ -298,5 +300,7 @@ class Deliverer:
             return [again or one.delivery_id in recorded for one in members]
 
         return await stored(
-            self._db, write, lambda error: log.warning("%d attempts wait for the database (%s)", len(members), error)
+            self._db,
+            write,
+            lambda error: log.warning("%d attempts are kept until the database is back: %s", len(members), error),
         )

@@ -123,5 +123,5 @@ async def _every(seconds: float, db: Database, work: Callable[[], Awaitable[None
             log.warning("housekeeping waits for the database: %s", error)
             await db.revive()
         except Exception:
-            log.exception("housekeeping broke; it goes on")
+            log.exception("housekeeping broke and is tried again; please report it")
         await asyncio.sleep(seconds)

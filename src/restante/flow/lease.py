@@ -69,7 +69,7 @@ class Lease:
                 await deliveries.free(tx, [self.token])
                 return await queue.free(tx, [self.token], lost=False)
         except DatabaseLost as error:
-            log.warning("the lease could not be given back, it ends by itself: %s", error)
+            log.warning("the lease could not be given back, it ends by itself in %.0f s: %s", self.seconds, error)
             return 0
 
     def hold(self, token: int, work: str | int) -> None:
@@ -101,11 +101,11 @@ class Lease:
             try:
                 await self._beat_once()
             except DatabaseLost as error:
-                log.warning("no heartbeat: %s", error)
+                log.warning("no heartbeat; after %.0f s without one our tasks go to others: %s", self.seconds, error)
                 self._doubtful = True
                 await self._db.revive()
             except Exception:
-                log.exception("no heartbeat; it goes on")
+                log.exception("the heartbeat broke and is tried again; please report it")
 
     async def until_outdated(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` until it ends, or until this process is outdated: then it is cancelled."""
@@ -123,12 +123,17 @@ class Lease:
     async def _beat_once(self) -> None:
         if not self.outdated.is_set() and (newer := await self._db.newer()) is not None:
             log.error(
-                "a newer restante has migrated the database (to %d), which this one does not know: it stops", newer
+                "a newer restante has migrated the database (to %d), which this one does not know: it stops. Start the"
+                " newer one here, too",
+                newer,
             )
             self.outdated.set()
         calls = report(self._counts) if self._counts else None
         if not await queue.heartbeat(self._db, self.token, self.seconds, calls):
-            log.warning("the lease ended before its heartbeat: tasks in flight went to others, starting anew")
+            log.warning(
+                "the lease ended before its heartbeat, since this process stood still or was cut off from the database:"
+                " its tasks went to others, and it begins anew"
+            )
             ended = self.token
             await self._register()
             self._on_lost(ended)
@@ -152,5 +157,8 @@ async def reap(db: Database) -> int:
         owed = await deliveries.free(tx, list(dead)) if dead else 0
     if dead:
         names = ", ".join(dead.values())
-        log.warning("leases ended without a word: %s; %d tasks, %d deliveries are ready again", names, freed, owed)
+        log.warning(
+            "leases ended without a word: %s; %d tasks, %d deliveries are ready again. These processes died, froze"
+            " or lost the database: their logs say more", names, freed, owed,
+        )  # fmt: skip
     return freed + owed

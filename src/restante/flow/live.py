@@ -31,6 +31,7 @@ from restante.flow.duplicates import Wanted
 from restante.flow.group import Group
 from restante.flow.lease import Lease
 from restante.flow.pacing import Pacer
+from restante.flow.room import NoRoom, Room
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue, spending
@@ -57,7 +58,9 @@ class Live:
         seconds: float = LIVE_SECONDS,
         cap_of_all: int = 0,
         pacer: Pacer | None = None,
+        room: Room | None = None,
     ) -> None:
+        self._room = room or Room()
         self._db = db
         self._lease = lease
         self._providers = {provider.name: provider for provider in providers}
@@ -74,10 +77,15 @@ class Live:
         """The task's id, the answer or why there is none, and the charge in nano-dollars."""
         once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
         try:
+            self._room.check()
             task_id, held = await self._holds.submit(_Asked(account_id, model, allowance, once))
+        except NoRoom:  # said once, by whoever looks
+            return _mint(self._clock(), account_id), InternalError(), 0
         except DatabaseLost as error:
             task_id = _mint(self._clock(), account_id)
-            log.error("a live task was not held, its client was told %s: %s", task_id, error)
+            log.error(
+                "live task %s was answered with %d, for want of the database: %s", task_id, InternalError.code, error
+            )
             return task_id, InternalError(), 0
         if isinstance(held, Refusal):
             return task_id, held, 0
@@ -104,7 +112,7 @@ class Live:
         )
         if await self._settler.settle(settlement):
             return outcome, settlement.charged
-        log.error("live task %s outlived this process's lease; it failed and was refunded", task_id)
+        log.error("live task %s ended after this process's lease had: it failed and is refunded", task_id)
         return InternalError(), 0
 
     async def _generate(self, name: str, call: Call) -> Answer | Refusal:
@@ -112,7 +120,7 @@ class Live:
         try:
             permit = await self._pacer.one(name, call.model)
         except DatabaseLost as error:
-            log.error("live task %s got no permit: %s", call.task_id, error)
+            log.error("live task %s failed, refunded, for want of the database: %s", call.task_id, error)
             return InternalError()
         if isinstance(permit, Refusal):
             return permit

@@ -290,7 +290,11 @@ class Pacer:
         one.quota = own.before(learned)
         if own != Quota() and (learned.calls or own.calls or 0) < (own.calls or 0):
             log.warning(
-                "%s allows %d calls of %s a minute, the setting says %d", provider, learned.calls, model, own.calls
+                "%s allows %d calls of %s a minute, the setting says %d: correct it (RESTANTE_GEMINI_RPM)",
+                provider,
+                learned.calls,
+                model,
+                own.calls,
             )
         else:
             log.info("%s allows of %s a minute: %s", provider, model, learned)
@@ -314,7 +318,7 @@ class Pacer:
             except DatabaseLost as error:
                 log.warning("pacing goes by what it knows: %s", error)
             except Exception:
-                log.exception("pacing broke; it goes on")
+                log.exception("pacing broke and is tried again; please report it")
 
     async def _refresh(self) -> None:
         rows = await pacing.known(self._db, self.keys.providers, LEARNED_SECONDS)

@@ -125,7 +125,7 @@ class Runner:
             try:
                 claimed = (hinted and await self._claim_round(hinted)) or await self._claim_round()
             except DatabaseLost as error:
-                log.warning("cannot claim: %s", error)
+                log.warning("no tasks are claimed until the database is back: %s", error)
                 self._lease.doubt()
                 await self._db.revive()
                 claimed = 0
@@ -300,4 +300,4 @@ class Runner:
         if settled and settlement.owed:
             self._on_owed()
         if not settled:
-            log.warning("task %s: a late answer changed nothing, its lease had ended", claimed.id)
+            log.warning("task %s: a late answer changed nothing, its lease had ended and it is others' now", claimed.id)

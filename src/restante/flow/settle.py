@@ -79,7 +79,9 @@ class Settler:
         # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing is settled
         # twice.
         return await stored(
-            self._db, write, lambda error: log.warning("%d answers wait for the database (%s)", len(members), error)
+            self._db,
+            write,
+            lambda error: log.warning("%d answers are kept until the database is back: %s", len(members), error),
         )
 
     async def _settled_before(self, day: date, members: Sequence[Settlement]) -> set[str]:

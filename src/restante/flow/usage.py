@@ -60,7 +60,7 @@ class Meter:
                 log.warning("usage figures wait for the database: %s", error)
                 await self._db.revive()
             except Exception:
-                log.exception("usage figures could not be written; it goes on")
+                log.exception("usage figures could not be written and are kept; please report it")
 
     async def close(self) -> None:
         """Write the rest, at the end of the process."""

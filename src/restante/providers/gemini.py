@@ -273,7 +273,10 @@ class GeminiProvider:
 
     def _note_key(self, project: str, *, refused: bool, detail: str = "") -> None:
         if refused and project not in self._refused:
-            log.error("Gemini does not take the API key of project %s: %s", project or "(none)", detail)
+            log.error(
+                "Gemini does not take the API key of project %s; others go on, and a good one in GEMINI_API_KEY_FILE"
+                " needs no restart: %s", project or "(none)", detail,
+            )  # fmt: skip
             self._refused.add(project)
         elif project in self._refused and not refused:
             log.warning("Gemini takes the API key of project %s again", project or "(none)")

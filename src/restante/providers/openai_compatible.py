@@ -178,7 +178,7 @@ class OpenAICompatibleProvider:
 
     def _note_usage(self, completion: Completion) -> None:
         if completion.usage is None:
-            log.error("%s answered without usage: the answer is charged nothing", self.name)
+            log.error("%s answered without usage: the answer is charged nothing; let it report usage", self.name)
 
     def _note_failure(self, failure: Failure, status: int, fault: Fault, key: str | None) -> None:
         message = fault.message[:500] if key is None else fault.message.replace(key, "(key)")[:500]

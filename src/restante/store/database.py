@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
@@ -24,6 +25,9 @@ from restante.core.limits import (
     DROP_LOCK_SECONDS,
     MIGRATION_POLL_SECONDS,
     POOL_CONNECTIONS,
+    POSTGRES_LIVED_SECONDS,
+    POSTGRES_RESTART_SECONDS,
+    POSTGRES_RESTARTED_SECONDS,
 )
 from restante.store import schema
 from restante.store.connecting import Connection, Connector, Prepared, unusable
@@ -127,19 +131,22 @@ class Session:
 
 
 class Database(Session):
-    """A pool. `revive` is told when the server is gone and may start it again (the embedded one)."""
+    """A pool. `revive` is told when the server is gone and may start it again (the embedded one); it says whether it
+    did."""
 
     def __init__(
         self,
         dsn: str,
         *,
         connections: int = POOL_CONNECTIONS,
-        revive: Callable[[], None] | None = None,
+        revive: Callable[[], bool] | None = None,
         prepared: Prepared = "auto",
     ):
         self.dsn = dsn
         self._revive = revive
         self._reviving: asyncio.Task[None] | None = None
+        self._starts = 0  # in a row, of a server that did not start or soon ended
+        self._started_at = self._not_before = 0.0  # monotonic
         self._certain = 0  # so many doubts are over
         self._making_certain = asyncio.Lock()
         #: The server is a standby: there is nothing to migrate, and nothing but reading.
@@ -249,7 +256,8 @@ class Database(Session):
             return await work()
 
     async def revive(self) -> None:
-        """Ask whoever runs the server to start it again; one attempt serves all who ask at the same time."""
+        """Ask whoever runs the server to start it again; one attempt serves all who ask at the same time. After
+        attempts that failed there is a pause, in which this does nothing."""
         reviving = self._start_reviving()
         if reviving is not None:
             await asyncio.wait([reviving])
@@ -258,14 +266,32 @@ class Database(Session):
         if self._revive is None:
             return None
         if self._reviving is None or self._reviving.done():
+            if time.monotonic() < self._not_before:
+                return None
             self._reviving = asyncio.create_task(self._revived(self._revive))
         return self._reviving
 
-    async def _revived(self, revive: Callable[[], None]) -> None:
+    async def _revived(self, revive: Callable[[], bool]) -> None:
         try:
-            await asyncio.to_thread(revive)
-        except Exception as error:  # said here, tried again at the next need
-            log.error("PostgreSQL could not be brought back: %s", error)
+            started = await asyncio.to_thread(revive)
+        except Exception as error:  # tried again at the next need
+            log.error(
+                "PostgreSQL ended and could not be started again. What is being answered is kept and tasks wait; it is"
+                " tried again in %.1f s: %s", self._put_off(), error,
+            )  # fmt: skip
+        else:
+            if started:
+                log.warning("PostgreSQL had ended and was started again; everything goes on")
+                self._put_off(POSTGRES_RESTARTED_SECONDS)
+
+    def _put_off(self, most: float = POSTGRES_RESTART_SECONDS[-1]) -> float:
+        """No other attempt for a while: seconds, growing with each start in a row that brought nothing for long."""
+        now = time.monotonic()
+        self._starts = self._starts + 1 if now - self._started_at < POSTGRES_LIVED_SECONDS else 1
+        self._started_at = now
+        pause = min(most, POSTGRES_RESTART_SECONDS[min(self._starts, len(POSTGRES_RESTART_SECONDS)) - 1])
+        self._not_before = now + pause
+        return pause
 
     @contextlib.asynccontextmanager
     async def listening(self, channel: str, on_notify: Callable[[str], None]) -> AsyncIterator[asyncio.Event]:

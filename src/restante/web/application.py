@@ -20,6 +20,7 @@ from restante.core.allowance import Allowance
 from restante.core.errors import InternalError, InvalidPath, NotFound
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.core.task import Function
+from restante.flow.room import NoRoom
 from restante.store.database import DatabaseLost
 from restante.web import wire
 from restante.web.auth import BasicAuth, Passwords
@@ -58,8 +59,11 @@ def create_app(
         return answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
 
     async def no_database(request: Request, error: Exception) -> Response:
-        log.error("%s %s: 50000, %s", request.method, request.url.path, error)
+        log.error("%s %s: 50000, for want of the database: %s", request.method, request.url.path, error)
         return json_text(wire.refused_call(InternalError()), 500)
+
+    async def no_room(request: Request, _: Exception) -> Response:
+        return json_text(wire.refused_call(InternalError()), 500)  # said once in the log, by flow/room
 
     async def gone(request: Request, _: Exception) -> Response:
         return Response()  # nobody reads it
@@ -77,6 +81,7 @@ def create_app(
         exception_handlers={
             HTTPException: unknown_path,
             DatabaseLost: no_database,
+            NoRoom: no_room,
             ClientDisconnect: gone,
             Exception: broken,
         },

@@ -122,7 +122,7 @@ class BasicAuth:
         try:
             caller = await self._passwords.check(header.decode("latin-1"))
         except DatabaseLost as error:
-            log.error("%s: 50000, nobody can be authenticated: %s", scope["path"], error)
+            log.error("%s: 50000, no password can be checked until the database is back: %s", scope["path"], error)
             await _JSON_500(scope, receive, send)
             return
         if caller is None:

@@ -77,7 +77,7 @@ class FastPath:
                 return None
             found = await self._collector.task_get(caller.account_id, task_id)
         except DatabaseLost as error:
-            log.error("GET %s: %d, %s", scope["path"], InternalError.code, error)
+            log.error("GET %s: %d, for want of the database: %s", scope["path"], InternalError.code, error)
             return _Reply(500, _JSON, wire.refused_call(InternalError()))
         except Exception:  # said by the long way, where it happens again; asking twice changes nothing
             return None

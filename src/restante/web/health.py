@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.core.limits import READY_DATABASE_SECONDS
+from restante.flow.room import Room
 from restante.store.database import Database, DatabaseLost
 from restante.web.respond import json_text
 
@@ -25,7 +26,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 class Health:
     """`provider_faults`: why providers cannot be called now, those that cannot of so many `providers`."""
 
-    def __init__(self, db: Database, provider_faults: Callable[[], Sequence[str]], providers: int = 1) -> None:
+    def __init__(
+        self, db: Database, provider_faults: Callable[[], Sequence[str]], providers: int = 1, room: Room | None = None
+    ) -> None:
+        self._room = room or Room()
         self._db = db
         self._provider_faults = provider_faults
         self._providers = providers
@@ -40,10 +44,11 @@ class Health:
 
     async def readyz(self, request: Request) -> Response:
         """200 when tasks can be taken and answered, else 503 and why not. A provider that cannot be called while others
-        can is a reason too, but none to send all clients away."""
+        can, and a disk that is almost full, are reasons too, but none to send all clients away: they may collect."""
         answers = await self._database_answers()
         faults = self._provider_faults()
         reasons = [] if answers else ["the database does not answer"]
+        reasons += ["the disk is almost full: no new tasks are taken"] * self._room.short
         return _said(answers and len(faults) < self._providers, [*reasons, *dict.fromkeys(faults)])
 
     async def _database_answers(self) -> bool:

@@ -1,0 +1,1 @@
+"""`restante doctor`: is this installation well, and if not, what mends it? Each check is one function."""
