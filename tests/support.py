@@ -17,7 +17,7 @@ import msgspec
 
 from restante.core.money import parse_usd
 from restante.flow import accounts
-from restante.store.database import Database
+from restante.store.database import Database, Session
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.web.api import FAMILY
 from restante.wiring import utc_now
@@ -157,7 +157,7 @@ async def open_account(db: Database, login: str, usd: str = "1", credit_limit: s
     return opened.login, opened.password
 
 
-async def differences(db: Database) -> list[str]:
+async def differences(db: Session) -> list[str]:
     """What the audit finds; every test that moves money ends with `assert not await differences(db)`."""
     return [difference async for difference in accounts.audit(db)]
 

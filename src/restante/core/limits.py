@@ -91,6 +91,7 @@ PROMOTE_SECONDS: Final = 0.5  # parked tasks whose time has come are looked for 
 PROMOTE_BATCH: Final = 1_000
 OPEN_FILES: Final = 65_536  # asked of the system for a serving process, where it allows them
 DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
+AUDIT_ROWS: Final = 50_000  # that the audit looks at in one statement: a snapshot of some 0.3 s
 COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
 
 CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel
