@@ -164,10 +164,11 @@ async def differences(db: Session) -> list[str]:
 
 @contextlib.contextmanager
 def running(directory: Path, *arguments: str, **settings: str) -> Iterator[Restante]:
-    """A restante for the block; leaving it proves that it stops by SIGTERM."""
+    """A restante for the block; leaving it proves that every promise was kept, and that it stops by SIGTERM."""
     restante = Restante(directory, *arguments, **settings)
     try:
         yield restante
+        assert not restante.look(differences)
         assert restante.stop() == 0, restante.process.log
     finally:
         restante.process.kill()

@@ -40,16 +40,70 @@ TASKS = st.lists(
 KEY = st.sampled_from([None, None, "key 1", "key 2"])
 
 
-class Base(RuleBasedStateMachine):
-    """One example: a database of its own. `server`, `template`, `day` are set by the test."""
+class House:
+    """What the examples of a test share: an event loop, and a database that each finds empty."""
 
-    server: str
-    template: str
-    day: datetime
+    def __init__(self, server: str, template: str, day: datetime) -> None:
+        self.day = day
+        self.loop = asyncio.Runner()
+        self._server, self._template = server, template
+        self._name = f"model_{next(_numbers)}"
+        self.loop.run(self._open())
+
+    async def _open(self) -> None:
+        admin = await asyncpg.connect(self._server)
+        await admin.execute(f"create database {self._name} template {self._template}")
+        await admin.execute(f"alter database {self._name} set synchronous_commit = off")
+        await admin.close()
+        self.db = Database(dsn_of(self._server, self._name), connections=3)
+        await self.db.open()
+        await self.db.migrate()
+
+    async def empty(self) -> None:
+        """As a new installation: no row that anybody wrote, the days of today. Calls that still wait are cut off."""
+        running = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self.db._on.execute(_EMPTY)
+        await self.db.prepare_days(self.day.date())
+
+    async def _close(self) -> None:
+        await self.empty()
+        await self.db.close()
+        admin = await asyncpg.connect(self._server)
+        await admin.execute(f"drop database {self._name} with (force)")
+        await admin.close()
+
+    def close(self) -> None:
+        self.loop.run(self._close())
+        self.loop.close()
+
+
+# Rows of the ledger are kept by triggers, days in the future only cost time.
+_EMPTY = """
+begin; set local session_replication_role = replica;
+delete from account; delete from transfer; delete from task; delete from task_request; delete from answer;
+delete from answer_raw; delete from queue; delete from ready; delete from ready_mark; delete from delivery;
+delete from attempt; delete from worker; delete from turn; delete from lane where id <> 0; delete from idempotency;
+delete from fingerprint; delete from webhook_secret;
+do $$ declare late regclass; begin
+    for late in select c.oid from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where right(c.relname, 8) > to_char(now() + interval '9 days', 'YYYYMMDD')
+    loop execute format('drop table %s', late); end loop;
+end $$;
+commit;
+"""
+
+
+class Base(RuleBasedStateMachine):
+    """One example. `house` is the test's."""
+
+    house: House
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.Runner()
+        self.loop, self.db, self.day = self.house.loop, self.house.db, self.house.day
         self.book = Book()
         self.flights: list[tuple[Worker | Api, Flight]] = []
         self.keys: dict[tuple[int, str], tuple[bytes, Any, datetime]] = {}
@@ -67,16 +121,13 @@ class Base(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.run(self._begin())
+        self.something_is_there()
+
+    def something_is_there(self) -> None:
+        """Tasks to begin with, so that few steps are about nothing."""
 
     async def _begin(self) -> None:
-        self.name = f"model_{next(_numbers)}"
-        admin = await asyncpg.connect(self.server)
-        await admin.execute(f"create database {self.name} template {self.template}")
-        await admin.execute(f"alter database {self.name} set synchronous_commit = off")
-        await admin.close()
-        self.db = Database(dsn_of(self.server, self.name), connections=4)
-        await self.db.open()
-        await self.db.migrate()
+        await self.house.empty()
         self.world = World(self.db, self.day)
         limits: Sequence[tuple[str, str, int | None, int, int, int]] = (
             # login, dollars, how far below zero, duplicates an hour, a day's cap, live at once
@@ -93,21 +144,6 @@ class Base(RuleBasedStateMachine):
         self.workers = [await self.world.worker(f"worker {number}") for number in range(2)]
         self.api = await self.world.api()
         self.living = {one.lease.token: True for one in (*self.workers, self.api)}
-
-    def teardown(self) -> None:
-        if hasattr(self, "api"):
-            self.run(self._end())
-        self.loop.close()
-
-    async def _end(self) -> None:
-        running = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
-        for one in running:
-            one.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await self.db.close()
-        admin = await asyncpg.connect(self.server)
-        await admin.execute(f"drop database {self.name} with (force)")
-        await admin.close()
 
     # --- after each step -------------------------------------------------------------------------------
 

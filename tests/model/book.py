@@ -258,11 +258,14 @@ class Book:
             if hook.state == Is.LEASED and hook.token == token and hook not in kept:
                 hook.state, hook.token = Is.READY, None
 
+    def parked(self) -> list[Task | Hook]:
+        """What waits for its time."""
+        return [one for one in (*self.tasks.values(), *self.hooks.values()) if one.state == Is.PARKED]
+
     def promote(self) -> None:
         """The time of all that is parked has come."""
-        for one in (*self.tasks.values(), *self.hooks.values()):
-            if one.state == Is.PARKED:
-                one.state = Is.READY
+        for one in self.parked():
+            one.state = Is.READY
 
     def end(self, tasks: Iterable[Task], now: datetime) -> list[str]:
         """Cancelled or past the deadline: what waits fails, what runs goes on."""

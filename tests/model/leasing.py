@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import precondition, rule
 
 from restante.flow.lease import reap
 from tests.model.base import WHO
 from tests.model.book import Hook, Task
 from tests.model.running import Running
+from tests.model.world import Worker
 
 
 class Leasing(Running):
@@ -44,6 +45,7 @@ class Leasing(Running):
         self.run(work())
 
     @rule()
+    @precondition(lambda self: not all(self.living.values()))
     def the_dead_are_reaped(self) -> None:
         self.run(reap(self.db))
         for token in [token for token, lives in self.living.items() if not lives]:
@@ -51,6 +53,7 @@ class Leasing(Running):
             self.book.free(token, lost=True)
 
     @rule(who=WHO)
+    @precondition(lambda self: any(self.beats_for_something(one) for one in self.workers))
     def a_heart_beats(self, who: int) -> None:
         worker, token = self.workers[who], self.workers[who].lease.token
         doubtful = worker.lease._doubtful
@@ -65,6 +68,10 @@ class Leasing(Running):
                 self.book.free(token, lost=True, but=known)
         else:
             self.living[worker.lease.token] = True
+
+    def beats_for_something(self, worker: Worker) -> bool:
+        """Whether a heartbeat changes anything: the lease ran out, was ended, or is in doubt."""
+        return not self.living.get(worker.lease.token) or worker.lease._doubtful
 
     @rule(who=WHO)
     def a_worker_leaves(self, who: int) -> None:

@@ -35,6 +35,7 @@ class Machine(Leasing):
     # --- webhooks --------------------------------------------------------------------------------------
 
     @rule(who=WHO)
+    @precondition(lambda self: self.book.deliverable())
     def webhooks_go_out(self, who: int) -> None:
         worker = self.workers[who]
         self.run(worker.deliver())
@@ -62,10 +63,12 @@ class Machine(Leasing):
             self.received(flight, ok)
 
     @rule(who=WHO, ok=st.booleans())
+    @precondition(lambda self: self.book.deliverable())
     def a_receiver_is_asked_until_the_schedule_ends(self, who: int, ok: bool) -> None:
         """All webhooks fail nine times; then they succeed, or are given up."""
         for number in range(ATTEMPTS):
-            self.webhooks_go_out(who)
+            if self.book.deliverable():
+                self.webhooks_go_out(who)
             mine = [flight for _, flight in self.calls(webhooks=True)]
             if not mine:
                 return
@@ -120,6 +123,7 @@ class Machine(Leasing):
         self.run(work())
 
     @rule(whose=WHOSE)
+    @precondition(lambda self: any(task.listed_at for task in self.tasks))
     def what_is_listed_is_collected(self, whose: int) -> None:
         """As clients do."""
         account = self.account(whose)
@@ -212,12 +216,14 @@ class Machine(Leasing):
         self.run(self.db.prepare_days(self.world.clock.now.date()))
 
     @rule()
+    @precondition(lambda self: self.world.clock.now - self.day > timedelta(days=1))
     def the_deadline_is_looked_at(self) -> None:
         late = [task for task in self.tasks if task.posted_at < self.world.clock.now - DEADLINE]
         ended = self.run(end_late(self.db, self.world.clock, postback, DEADLINE_SECONDS))
         assert len(self.book.end(late, self.world.clock.now)) == ended
 
     @rule()
+    @precondition(lambda self: self.world.clock.now - self.day > timedelta(days=1))
     def what_is_over_is_forgotten(self) -> None:
         self.run(
             expire.forget(

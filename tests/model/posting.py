@@ -42,6 +42,12 @@ class Posting(Base):
             live_at_once=account.live_at_once,
         )  # fmt: skip
 
+    def something_is_there(self) -> None:
+        both = {"pingback_url": "http://127.0.0.1:1/$id", "postback_url": "http://127.0.0.1:2/$id"}
+        for whose in range(3):
+            task = {"model_name": MODEL.name, "user_prompt": "first"}
+            self.post(whose, [task, task | both, task | {"postback_url": both["postback_url"]}][: 1 + whose], None)
+
     @rule(whose=WHOSE, sent=TASKS, key=KEY)
     def post(self, whose: int, sent: list[dict[str, Any]], key: str | None) -> None:
         account, body = self.account(whose), msgspec.json.encode(sent)

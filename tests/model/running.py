@@ -48,7 +48,8 @@ class Running(Posting):
     def note_wasted(self) -> None:
         self.world.wasted |= {task.id: task.wasted for task in self.tasks}
 
-    @rule(who=WHO, most=st.integers(1, 5))
+    @rule(who=WHO, most=st.integers(1, 8))
+    @precondition(lambda self: self.book.claimable())
     def claim(self, who: int, most: int) -> None:
         self.note_wasted()
         worker = self.workers[who]
@@ -64,6 +65,7 @@ class Running(Posting):
         self.run(work())
 
     @rule(most=st.integers(1, 3))
+    @precondition(lambda self: self.book.claimable())
     def both_claim_at_once(self, most: int) -> None:
         self.note_wasted()
 
@@ -79,12 +81,13 @@ class Running(Posting):
         self.run(work())
 
     @rule(who=WHO, most=st.integers(1, 3))
+    @precondition(lambda self: self.book.claimable() and not self.book.model_paused)
     def claim_and_lose_the_reply(self, who: int, most: int) -> None:
         """The claim is committed, and its process never hears of it."""
         worker = self.workers[who]
 
         async def work() -> None:
-            if self.book.model_paused or not self.lives(worker):
+            if not self.lives(worker):
                 return
             taken = await queue.claim(self.db, worker.lease.token, self.lane, most)
             worker.lease.doubt()
@@ -132,6 +135,7 @@ class Running(Posting):
             self.book.put_off(task, flight.token, costly=costly, wasted=flight.before, now=self.world.clock.now)
 
     @rule()
+    @precondition(lambda self: self.book.parked())
     def the_time_of_what_is_parked_comes(self) -> None:
         async def work() -> None:
             await self.db._on.execute("update queue set run_at = now() where state = 1 and run_at <> 'infinity'")

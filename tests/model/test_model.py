@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from restante.wiring import utc_now
+from tests.model.base import House
 from tests.model.leaving import Machine
 
 STEPS = 50
@@ -22,10 +23,10 @@ def machine(server_dsn: str, template: str) -> Iterator[type[Machine]]:
     """The machine on this server."""
 
     class Here(Machine):
-        server, day = server_dsn, utc_now()
+        house = House(server_dsn, template, utc_now())
 
-    Here.template = template
     yield Here
+    Here.house.close()
 
 
 def test_whatever_happens_the_database_says_what_the_book_says(machine: type[Machine]) -> None:
