@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ class Lease:
         self._counts = counts
         self._claims = claims
         self._heart: asyncio.Task[None] | None = None
-        self._holds: set[tuple[int, str | int]] = set()
+        # Counted: what went back to the queue may be claimed again before the call that gave it back has ended here.
+        self._holds: Counter[tuple[int, str | int]] = Counter()
         self._doubtful = False
         #: Set when a newer restante has migrated the database; whoever runs this process stops it then.
         self.outdated = asyncio.Event()
@@ -72,12 +74,14 @@ class Lease:
 
     def hold(self, token: int, work: str | int) -> None:
         """This process runs the task (its id is a string) or makes the delivery (a number) under the token."""
-        self._holds.add((token, work))
+        self._holds[token, work] += 1
 
     def drop(self, token: int, work: str | int, *, doubtful: bool = False) -> None:
         """It does no longer. `doubtful`: whether its row is still leased is not known, since the database was lost on
         the way or we broke; the next heartbeat looks, so that no task stays with a process that forgot it."""
-        self._holds.discard((token, work))
+        self._holds[token, work] -= 1
+        if self._holds[token, work] <= 0:
+            del self._holds[token, work]
         self._doubtful |= doubtful
 
     def doubt(self) -> None:
