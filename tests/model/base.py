@@ -89,7 +89,7 @@ delete from attempt; delete from worker; delete from turn; delete from lane wher
 delete from fingerprint; delete from webhook_secret;
 do $$ declare late regclass; begin
     for late in select c.oid from pg_inherits i join pg_class c on c.oid = i.inhrelid
-        where right(c.relname, 8) > to_char(now() + interval '9 days', 'YYYYMMDD')
+        where c.relkind = 'r' and right(c.relname, 8) > to_char(now() + interval '9 days', 'YYYYMMDD')
     loop execute format('drop table %s', late); end loop;
 end $$;
 commit;

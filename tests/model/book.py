@@ -346,6 +346,18 @@ class Book:
             and task.listed_at >= now - LISTED
         }
 
+    def erase(self, account: Account, now: datetime) -> int:
+        """An account's texts are forgotten; how many tasks were ended for it, owing nothing."""
+        ended = 0
+        for task in self.tasks.values():
+            if task.account is account:
+                if task.state not in FINAL:
+                    task.state, task.token = Is.LEASED, -1
+                    ended += self.settle(task, -1, TaskFailed.code, 0, now)
+                task.kept, task.listed_at = False, None
+        self.hooks = {key: hook for key, hook in self.hooks.items() if hook.task.account is not account}
+        return ended
+
     def forget(self, now: datetime) -> None:
         """What is over is forgotten: listings, ended webhooks, the answers of days without open tasks."""
         before = now.date() - timedelta(days=RESULT_DAYS)

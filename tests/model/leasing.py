@@ -62,7 +62,9 @@ class Leasing(Running):
         if token in self.living:
             self.living[token] = True
             mine = [flight.work for process, flight in self.flights if process is worker and flight.token == token]
-            known: list[Task | Hook] = [self.book.hooks[one] for one in mine if isinstance(one, tuple)]
+            known: list[Task | Hook] = [
+                self.book.hooks[one] for one in mine if isinstance(one, tuple) and one in self.book.hooks
+            ]
             known += [self.book.tasks[one] for one in mine if isinstance(one, str)]
             if doubtful:
                 self.book.free(token, lost=True, but=known)

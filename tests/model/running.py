@@ -73,7 +73,7 @@ class Running(Posting):
             tokens = [token for worker in self.workers for token in self.lives(worker)]
             await asyncio.gather(*(worker.claim(most) for worker in self.workers))
             could, before = len(self.book.claimable()), {id(flight) for _, flight in self.flights}
-            leased = await self._adopt(tokens, 2 * most) if tokens and could else []
+            leased = await self._adopt(tokens, len(tokens) * most) if tokens and could else []
             self.note_flights()
             asked = [flight for _, flight in self.flights if id(flight) not in before]
             assert sorted(str(one.work) for one in asked) == sorted(task.id for task in leased), "claimed twice"

@@ -128,7 +128,9 @@ class Worker:
             concurrency=1, clock=world.clock, envelope=postback,
         )  # fmt: skip
         sender: Any = Post(self)
-        self.deliverer = Deliverer(world.db, self.lease, sender, world.clock)
+        self.deliverer = Deliverer(
+            world.db, self.lease, sender, world.clock, concurrency=10_000, per_host=1_000
+        )  # fmt: skip
 
     def _lost(self, token: int) -> None:
         self.runner.abandon(token)
@@ -158,7 +160,8 @@ class Worker:
     async def beat(self) -> None:
         await self.lease._beat_once()
         await asyncio.sleep(0)  # what was abandoned ends
-        await self._until(lambda: not any(one.run.cancelling() and not one.run.done() for one in self.calling))
+        flights = self.calling + self.sending
+        await self._until(lambda: not any(one.run.cancelling() and not one.run.done() for one in flights))
 
     async def leave(self) -> None:
         """End as SIGTERM does, without patience."""

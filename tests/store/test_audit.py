@@ -65,7 +65,7 @@ MORE = FREE + "update transfer set held = held + 1, balance = balance - 1 where 
 
 TAMPERED = [
     # The ledger.
-    ("I1", "alter table transfer drop constraint transfer_adds_up; " + FREE + "update transfer set funded = 0", "I1: a"),
+    ("I1", "alter table transfer drop constraint transfer_adds_up; " + FREE + "update transfer set funded = 0", "I1"),
     ("I2", "alter table account drop constraint account_adds_up; update account set balance = 5", "I2: account 1"),
     ("I2", "update account set balance = balance + 1, funded = funded + 1", "I2: account 1 (shop)"),
     ("I2", "update account set balance = balance + 5, held = held - 5 where id = 1", "I2: account 1 (shop)"),

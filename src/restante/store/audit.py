@@ -29,11 +29,14 @@ async def unprotected(db: Session) -> list[str]:
 async def balances(db: Session) -> list[str]:
     """Each difference between an account's cached amounts and its transfers, in nano-dollars."""
     places = ("balance", "held", "spent", "funded")
-    return [
-        f"{'I1' if row['from_nowhere'] else 'I2'}: account {row['id']} ({row['login']}): {', '.join(places)} are {[row[place] for place in places]},"
-        f" its transfers say {[row[f'sum_{place}'] for place in places]}"
-        for row in await db.rows("audit_balances")
-    ]
+    found = []
+    for row in await db.rows("audit_balances"):
+        cached, sums = [row[place] for place in places], [row[f"sum_{place}"] for place in places]
+        found.append(
+            f"{'I1' if row['from_nowhere'] else 'I2'}: account {row['id']} ({row['login']}): {', '.join(places)} are"
+            f" {cached}, its transfers say {sums}"
+        )
+    return found
 
 
 async def days(db: Session) -> list[date]:
