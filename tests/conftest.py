@@ -20,7 +20,7 @@ import pytest
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.wiring import utc_now
-from tests.support import Restante, running
+from tests.support import Restante, differences, running
 
 _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 _numbers = itertools.count()
@@ -123,24 +123,41 @@ def dsn_of(server_dsn: str, database: str) -> str:
 
 
 @pytest.fixture
-async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
+async def dsn(request: pytest.FixtureRequest, server_dsn: str, template: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own, which the test leaves with every promise of docs/invariants.md kept."""
     name = f"test_{next(_numbers)}"
     async with _admin(server_dsn) as admin:
         await admin.execute(f"create database {name} template {template}")
     yield dsn_of(server_dsn, name)
-    async with _admin(server_dsn) as admin:
-        await admin.execute(f"drop database {name} with (force)")
+    try:
+        if "db" not in request.fixturenames:
+            database = Database(dsn_of(server_dsn, name), connections=1)
+            await database.open()
+            await _assert_kept(request, database)
+            await database.close()
+    finally:
+        async with _admin(server_dsn) as admin:
+            await admin.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
-async def db(dsn: str) -> AsyncIterator[Database]:
-    """A pool on the test's own database."""
+async def db(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Database]:
+    """A pool on the test's own database; see `dsn`."""
     database = Database(dsn, connections=10)
     await database.open()
     await database.migrate()  # nothing to do but the role's settings, which a copy does not inherit
     yield database
-    await database.close()
+    try:
+        await _assert_kept(request, database)
+    finally:
+        await database.close()
+
+
+async def _assert_kept(request: pytest.FixtureRequest, database: Database) -> None:
+    """The audit finds nothing, unless the test broke something on purpose and said so."""
+    if request.node.get_closest_marker("breaks_invariants") is None:
+        found = await differences(database)
+        assert not found, found
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import msgspec
 
 from restante.core.money import parse_usd
 from restante.flow import accounts
-from restante.store.database import Database
+from restante.store.database import Database, Session
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.web.api import FAMILY
 from restante.wiring import utc_now
@@ -164,17 +164,18 @@ async def open_account(db: Database, login: str, usd: str = "1", credit_limit: s
     return opened.login, opened.password
 
 
-async def differences(db: Database) -> list[str]:
+async def differences(db: Session) -> list[str]:
     """What the audit finds; every test that moves money ends with `assert not await differences(db)`."""
     return [difference async for difference in accounts.audit(db)]
 
 
 @contextlib.contextmanager
 def running(directory: Path, *arguments: str, **settings: str) -> Iterator[Restante]:
-    """A restante for the block; leaving it proves that it stops by SIGTERM."""
+    """A restante for the block; leaving it proves that every promise was kept, and that it stops by SIGTERM."""
     restante = Restante(directory, *arguments, **settings)
     try:
         yield restante
+        assert not restante.look(differences)
         assert restante.stop() == 0, restante.process.log
     finally:
         restante.process.kill()

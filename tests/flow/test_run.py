@@ -22,6 +22,7 @@ from restante.providers.provider import Call, Provider
 from restante.store import queue
 from restante.store.database import Database
 from tests.flow.conftest import Shop, until
+from tests.flow.test_settle import success
 from tests.support import differences
 
 
@@ -318,6 +319,29 @@ async def test_a_claim_whose_answer_was_lost_is_found_again(shop: Shop, db: Data
     claiming.cancel()
     await runner.drain(5)
     await lease.end()
+    assert not await differences(db)
+
+
+async def test_a_task_claimed_again_while_its_last_call_ends_is_no_orphan(shop: Shop, db: Database) -> None:
+    """It went back to the queue and was claimed again before this process had noted that its first call was over."""
+    [task_id] = await shop.post("hi")
+    lease = Lease(db, "a worker", 60)
+    await lease._register()
+    [first] = await shop.claim(lease.token)
+    lease.hold(lease.token, first.id)
+    assert await queue.give_back(db, lease.token, task_id)
+    [again] = await shop.claim(lease.token)
+    lease.hold(lease.token, again.id)
+    lease.drop(lease.token, first.id)
+    lease.doubt()
+    await lease._beat_once()
+    assert await shop.settler.settle(success(lease.token, task_id)), "freed although it was being run"
+    lease.drop(lease.token, again.id)
+    [other] = await shop.post("ho")
+    assert await shop.claim(lease.token)
+    lease.doubt()
+    await lease._beat_once()
+    assert not await shop.settler.settle(success(lease.token, other)), "nobody here knew of it"
     assert not await differences(db)
 
 

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from bench import loading
+from restante.core.errors import OK_CODE
 from restante.core.limits import PROMOTE_BATCH, READY_EXPIRED_BATCH
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, mint_id
@@ -32,6 +33,7 @@ ACCOUNTS = 4
 LANES = 2
 TOKEN = 7
 STALE, FRESH = "plans_stale", "plans_fresh"
+FIRST = "00000000-0000-0000-0000-000000000000"
 
 
 class Some(NamedTuple):
@@ -45,6 +47,7 @@ class Some(NamedTuple):
     finished: Sequence[str]
     delivered: Sequence[str]
     deliveries: Sequence[int]
+    part: str  # the end of the first part of today's tasks that the audit looks at
 
 
 class Loaded(NamedTuple):
@@ -111,7 +114,10 @@ async def _fill(connection: Any, today: date, rows: int) -> None:
         " select n, 'scripted', '', 'model-' || n from unnest($1::int[]) n",
         lanes,
     )
-    await connection.execute("insert into worker (token, name, expires_at) values ($1, 'a worker', 'infinity')", TOKEN)
+    for token in (TOKEN, TOKEN + 1):
+        await connection.execute(
+            "insert into worker (token, name, expires_at) values ($1, 'a worker', 'infinity')", token
+        )
     await loading.finished(connection, accounts, today - timedelta(days=1), rows // 2, uncollected=rows // 2)
     await loading.finished(connection, accounts, today, rows, uncollected=rows // 2)
     await loading.queued(connection, accounts, today, rows * 8 // 10, lanes, first=rows)
@@ -154,6 +160,7 @@ async def _some(connection: Any, today: date) -> Some:
         await column("select id::text from answer where day = $1 order by md5(id::text) limit $2", today, GROUP),
         await column("select task_id::text from delivery where account_id = 1 order by id limit $1", GROUP),
         await column("select id from delivery where token = $1 order by id limit $2", TOKEN, GROUP),
+        str(await connection.fetchval(statement("audit_part"), today, FIRST, GROUP)),
     )  # fmt: skip
 
 
@@ -213,6 +220,14 @@ STATEMENTS: dict[str, Callable[[Some], Made]] = {
     "expire_ready": lambda s: ((s.now - timedelta(days=3), READY_EXPIRED_BATCH), 1, "ready_listed"),
     "find_task": lambda s: ((s.now.date(), s.leased[0], _account(s.leased[0])), 1, "task_"),
     "ends": lambda s: ((s.now.date(), s.finished), 12, "task_"),
+    # The audit, a part at a time, which ends with a minute; that has up to a thousand tasks of the larger load.
+    "audit_part": lambda s: ((s.now.date(), FIRST, GROUP), 2, "task_"),
+    "audit_holds": lambda s: ((s.now.date(), FIRST, s.part), 4, "task_"),
+    "audit_tasks": lambda s: ((s.now.date(), FIRST, s.part, OK_CODE), 20, "task_"),
+    "audit_answers": lambda s: ((s.now.date(), FIRST, s.part, Function.LIVE), 20, "answer_"),
+    "audit_queue": lambda s: ((FIRST, GROUP, Function.LIVE), 20, "queue_pkey"),
+    "audit_ready": lambda s: ((0, 0, 0, GROUP, Function.LIVE), 40, "ready_pkey"),
+    "audit_deliveries": lambda s: ((0, GROUP, Function.LIVE), 20, "delivery_pkey"),
     "old_days": lambda s: (("task", s.now.date() + timedelta(days=3)), 1, "queue_posted"),
     "resendable": lambda s: ((s.now.date(), 1, s.finished), 12, "task_"),
 }  # fmt: skip

@@ -51,7 +51,7 @@ def _signed(amount: int) -> str:
 
 @app.command(epilog="Example: restante ledger audit && echo all adds up")
 def audit(json: Json = False) -> None:
-    """Recompute every balance and every task's settlement from the transfers; exit 1 on any difference."""
+    """Recompute every balance and what became of every task; exit 1 on any difference, named by docs/invariants.md."""
 
     async def work(db: Database) -> tuple[Totals, list[str]]:
         return await stored.totals(db), [difference async for difference in accounts.audit(db)]

@@ -121,6 +121,7 @@ KEEP_ALIVE_SECONDS: Final = 5  # a connection on which nothing is asked is close
 # Between the kernel's no to new connections and the closing of the socket: those it had made are accepted by then.
 LAST_CALL_SECONDS: Final = 0.2
 DRAIN_SECONDS: Final = 30.0  # SIGTERM: calls in flight may end; then they go back to the queue
+AUDIT_ROWS: Final = 50_000  # that the audit looks at in one statement: a snapshot of some 0.3 s
 COMMIT_TRIES: Final = 5  # serialization failures and deadlocks of one transaction, then it is an error
 
 CANCEL_IDS_MAX: Final = 10_000  # named in one request to cancel

@@ -13,6 +13,7 @@ from restante.core.errors import OperatorError
 from restante.core.limits import ACCOUNTS_MAX
 from restante.core.money import Nano
 from restante.store import accounts, deliveries, ledger, queue
+from restante.store import audit as stored_audit
 from restante.store.accounts import Account
 from restante.store.database import Conflict, Database, OutOfRange, Session
 from restante.webhooks.signature import SECRET_BYTES, show_secret
@@ -145,16 +146,20 @@ async def find(db: Database, login: str) -> Account:
     return account
 
 
-async def audit(db: Database) -> AsyncIterator[str]:
-    """Recompute every balance and every task's resolution from the transfers; yields each difference, in words.
+async def audit(db: Session) -> AsyncIterator[str]:
+    """Recompute what the ledger and the life of every task must be (docs/invariants.md); yields each
+    difference, in words that begin with the number of the promise it breaks.
 
-    Statement by statement, each with its own short snapshot, so that a running system is not slowed (design, Data 10);
-    what one statement sees was written by whole transactions.
+    Statement by statement over bounded parts, each with its own short snapshot, so that a running system is not slowed
+    (design, Data 10); what one statement sees was written by whole transactions.
     """
-    for difference in await ledger.audit_balances(db):
+    for difference in await stored_audit.unprotected(db) + await stored_audit.balances(db):
         yield difference
-    for day in await ledger.audit_days(db):
-        for difference in await ledger.audit_day(db, day):
+    for day in await stored_audit.days(db):
+        async for difference in stored_audit.day(db, day):
+            yield difference
+    for walk in (stored_audit.queue, stored_audit.listings, stored_audit.deliveries):
+        async for difference in walk(db):
             yield difference
 
 

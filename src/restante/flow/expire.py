@@ -52,6 +52,24 @@ async def keep_retention(
 ) -> None:
     """Take listings off tasks_ready, forget ended webhooks and drop days whose time is over, until cancelled. The
     ledger stays."""
+
+    async def look() -> None:
+        await forget(
+            db,
+            clock(),
+            ready_seconds=ready_seconds,
+            result_days=result_days,
+            task_days=task_days,
+            error_days=error_days,
+        )
+
+    await _every(RETENTION_SECONDS, db, look)
+
+
+async def forget(
+    db: Database, now: datetime, *, ready_seconds: float, result_days: int, task_days: int, error_days: int
+) -> None:
+    """One look at what is over: listings, ended webhooks, days."""
     kept = (
         ("answer", result_days),
         ("answer_raw", result_days),
@@ -59,17 +77,13 @@ async def keep_retention(
         ("task", task_days),
         ("attempt", error_days),
     )
-
-    async def look() -> None:
-        while await tasks.expire_ready(db, clock() - timedelta(seconds=ready_seconds)):
-            pass
-        today = clock().date()
-        await sweep_deliveries(db, today - timedelta(days=result_days))
-        for table, days in kept:
-            for name in await db.drop_days(table, today - timedelta(days=days)):
-                log.info("dropped %s: its time is over", name)
-
-    await _every(RETENTION_SECONDS, db, look)
+    while await tasks.expire_ready(db, now - timedelta(seconds=ready_seconds)):
+        pass
+    today = now.date()
+    await sweep_deliveries(db, today - timedelta(days=result_days))
+    for table, days in kept:
+        for name in await db.drop_days(table, today - timedelta(days=days)):
+            log.info("dropped %s: its time is over", name)
 
 
 async def sweep_deliveries(db: Database, before: date) -> int:

@@ -43,7 +43,7 @@ class Lease:
         self._counts = counts
         self._claims = claims
         self._heart: asyncio.Task[None] | None = None
-        # How often: what was given back may be leased again before the first one's end is noted.
+        # Counted: what went back to the queue may be claimed again before the call that gave it back has ended here.
         self._holds: Counter[tuple[int, str | int]] = Counter()
         self._doubtful = False
         #: Set when a newer restante has migrated the database; whoever runs this process stops it then.
@@ -80,7 +80,7 @@ class Lease:
         """It does no longer. `doubtful`: whether its row is still leased is not known, since the database was lost on
         the way or we broke; the next heartbeat looks, so that no task stays with a process that forgot it."""
         self._holds[token, work] -= 1
-        if not self._holds[token, work]:
+        if self._holds[token, work] <= 0:
             del self._holds[token, work]
         self._doubtful |= doubtful
 

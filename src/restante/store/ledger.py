@@ -1,4 +1,4 @@
-"""The ledger: top-ups, statements, and the audit that recomputes everything from the transfers. Nano-dollars."""
+"""The ledger: top-ups, statements, receipts and totals, in nano-dollars. What checks it is in store/audit.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from restante.core.task import Function, State
+from restante.core.task import State
 from restante.store.database import Session
 
 KINDS = {1: "top-up", 2: "hold", 3: "settlement"}
@@ -86,39 +86,3 @@ async def totals(db: Session) -> Totals:
     row = await db.row("audit_totals")
     assert row is not None
     return Totals(*row.values())
-
-
-async def audit_days(db: Session) -> list[date]:
-    """The days the audit has to visit."""
-    return [row["day"] for row in await db.rows("audit_days")]
-
-
-async def audit_balances(db: Session) -> list[str]:
-    """Each difference between an account's cached amounts and its transfers, in words."""
-    places = ("balance", "held", "spent", "funded")
-    return [
-        f"account {row['id']} ({row['login']}): {', '.join(places)} are {[row[place] for place in places]},"
-        f" its transfers say {[row[f'sum_{place}'] for place in places]}"
-        for row in await db.rows("audit_balances")
-    ]
-
-
-async def audit_day(db: Session, day: date) -> list[str]:
-    """Each hold and task of a day whose state, charge, resolution and queue row do not fit together, and each account
-    whose spending of the day is not what its tasks say, in words."""
-    holds = [
-        f"{day} account {row['account_id']}: its tasks hold {row['tasks_held']}, its transfers {row['transfers_held']}"
-        for row in await db.rows("audit_holds", day)
-    ]
-    tasks = [
-        f"{day} task {row['id']} of account {row['account_id']}: state {row['state']}, held {row['held']},"
-        f" charged {row['charged']}, resolution {row['resolved_held']}/{row['resolved_spent']},"
-        f" {'in' if row['queued'] else 'not in'} the queue"
-        for row in await db.rows("audit_tasks", day)
-    ]
-    spent = [
-        f"account {row['id']} ({row['login']}): spent {row['today_posted']} posted and {row['today_live']} live on"
-        f" {row['today']}, its tasks of {day} say {row['posted']} and {row['live']}"
-        for row in await db.rows("audit_today", day, Function.LIVE)
-    ]
-    return holds + tasks + spent

@@ -1,4 +1,9 @@
--- The days that hold tasks or transfers of tasks, and whose tasks have not left by retention.
-select day from (select day from task union select hold_day from transfer where kind <> 1) d
-where to_regclass('task_' || to_char(day, 'YYYYMMDD')) is not null
-order by day
+-- The days whose tasks are kept and that have any, or transfers, oldest first. Known by their partitions; one look into
+-- each tells whether there is anything.
+select d.day from (
+    select to_date(right(c.relname, 8), 'YYYYMMDD') as day
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'task'::regclass
+) d
+where exists (select from task t where t.day = d.day) or exists (select from transfer x where x.hold_day = d.day)
+order by d.day
