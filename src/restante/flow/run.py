@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from restante import faults
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
@@ -197,6 +198,7 @@ class Runner:
 
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed, permit: Permit) -> None:
         outcome = await self._outcome(lane, claimed, permit)
+        faults.reach(faults.Point.CALL_ANSWERED)
         if isinstance(outcome, Failure):
             if await self._put_off(token, lane, claimed, outcome):
                 return
