@@ -90,6 +90,7 @@ class Monkey:
         self.troupe.start(first)  # makes the operator's account, alone
         await self._first()
         await self.troupe.ready()
+        self.began = time.monotonic()
         async with asyncio.TaskGroup() as work:
             load = work.create_task(self.crowd.run())
             keeper = work.create_task(self._keep())
@@ -196,9 +197,7 @@ class Monkey:
         if not laden:
             return None
         victim = self.chance.choice(laden)
-        victim.process.signal(signal.SIGSTOP)
-        await asyncio.sleep(0.03)  # a statement of its own may be under way
-        return victim, (await self.troupe.held([victim.pid])).get(victim.pid, [])
+        return victim, await self.troupe.stop(victim)
 
     async def _kill_worker(self) -> bool:
         found = await self._laden()
@@ -214,9 +213,7 @@ class Monkey:
         if not victims:
             return False
         victim = self.chance.choice(victims)
-        victim.process.signal(signal.SIGSTOP)
-        await asyncio.sleep(0.03)
-        held = (await self.troupe.held([victim.pid])).get(victim.pid, [])
+        held = await self.troupe.stop(victim)
         self.tally.add(kind, {*held, *self.crowd.open(victim.url)}, leased=bool(held))
         self.troupe.end(victim)
         return True

@@ -194,6 +194,18 @@ class Troupe:
         )
         return {row["pid"]: row["ids"] for row in rows}
 
+    async def stop(self, member: Member) -> list[str]:
+        """SIGSTOP; what it holds then, once the statements that it had sent are done."""
+        member.process.signal(signal.SIGSTOP)
+        before: list[str] | None = None
+        for _ in range(10):
+            await asyncio.sleep(0.03)
+            found = sorted((await self.held([member.pid])).get(member.pid, []))
+            if found == before:
+                break
+            before = found
+        return before or []
+
     def end(self, member: Member) -> None:
         """SIGKILL."""
         self.struck.add(member.pid)
