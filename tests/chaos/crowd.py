@@ -93,7 +93,7 @@ class Crowd:
 
     def _task(self) -> tuple[dict[str, Any], Wanted]:
         number = next(self._numbers)
-        latency = self._chance.choice((0.3, 0.6, 1.0, 1.5, 2.5))
+        latency = self._chance.choice((0.5, 1.0, 2.0, 4.0))
         told = self._chance.choice(("", "", "", "", "", "", "pingback", "postback"))
         prompt = f"question {number} [[cost={number / 1e9:.9f}]] [[latency={latency}]]"
         fields = {f"{told}_url": f"{self._hooks}/$id"} if told else {}

@@ -33,8 +33,8 @@ from tests.support import OPERATOR, environment
 #: How often each is done, of all that is done.
 WEIGHTS = {
     "worker killed": 72.0,
-    "API killed": 5.0,
-    "up killed": 2.0,
+    "API killed": 4.0,
+    "up killed": 1.5,
     "worker frozen": 5.0,
     "worker cut off": 4.0,
     "PostgreSQL killed": 4.0,
@@ -53,10 +53,10 @@ class Plan(NamedTuple):
     kills: int = 1_000
     crashes: int = 100
     minutes: float = 60.0
-    workers: int = 5
+    workers: int = 6
     apis: int = 2
     ups: int = 1
-    outstanding: int = 250  # tasks in the queue
+    outstanding: int = 150  # tasks in the queue
     database_url: str | None = None
     database_crash: str | None = None
 
@@ -72,7 +72,7 @@ class Monkey:
         self.database = Database(directory / "data", plan.database_url, plan.database_crash)
         settings = {
             "LEASE_SECONDS": str(LEASE_SECONDS), "PROVIDER": "scripted", "SCRIPTED_LOG": str(self.log),
-            "LIMITS": "relaxed", "CONCURRENCY": "25", "WEBHOOK_ALLOW": "127.0.0.1", "DATABASE_CONNECTIONS": "5",
+            "LIMITS": "relaxed", "CONCURRENCY": "12", "WEBHOOK_ALLOW": "127.0.0.1", "DATABASE_CONNECTIONS": "5",
             "DRAIN_SECONDS": "5",
         }  # fmt: skip
         if plan.database_url is not None:
@@ -301,13 +301,13 @@ class Monkey:
         await self.crowd.fetch_again(sorted(self.crowd.fetched)[:: max(1, len(self.crowd.fetched) // 300)])
 
 
-def play(plan: Plan, directory: Path) -> tuple[str, list[str]]:
-    """A whole run: what it says of itself, in Markdown, and what is wrong (nothing, if all is well)."""
+def play(plan: Plan, directory: Path) -> tuple[str, list[str], Tally]:
+    """A whole run: what it says of itself, in Markdown; what is wrong (nothing, if all is well); what was done."""
     with client(directory) as hooks:
         monkey = Monkey(plan, directory, hooks)
         monkey.database.start()
         try:
-            return asyncio.run(_played(monkey))
+            return *asyncio.run(_played(monkey)), monkey.tally
         finally:
             monkey.troupe.kill()
             monkey.database.stop()
@@ -344,7 +344,7 @@ def main(arguments: list[str]) -> int:
             directory = given.keep
             directory.mkdir(parents=True)
         directory.chmod(0o755)
-        text, wrong = play(plan, directory)
+        text, wrong, _ = play(plan, directory)
         print(text)
         for one in wrong:
             print(f"WRONG: {one}")

@@ -23,7 +23,7 @@ KINDS = {
     "power cut": "everything at once, PostgreSQL too",
     "receiver broken": "webhook receiver answers 500, hangs, or closes the connection",
     "client hung up": "client hangs up in the middle of a POST",
-    "clock wrong": "process with a clock that is up to five hours wrong",
+    "clock wrong": "process whose clock is 90 s wrong, or shows tomorrow's date",
 }
 KILLS = ("worker killed", "API killed", "up killed")
 CRASHES = ("PostgreSQL killed", "PostgreSQL stopped", "power cut")

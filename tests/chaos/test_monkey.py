@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.monkey import Plan, play
 from tests.chaos.processes import assert_gone
-from tests.chaos.tally import Fault, Tally, write
+from tests.chaos.tally import CRASHES, KILLS, Fault, Tally, write
 
 
 def plan(request: pytest.FixtureRequest, **of: Any) -> Plan:
@@ -25,22 +25,27 @@ def plan(request: pytest.FixtureRequest, **of: Any) -> Plan:
     return Plan(database_url=option("--database-url"), database_crash=option("--database-crash"), **of)
 
 
-def run(made: Plan, directory: Path) -> None:
-    text, wrong = play(made, directory)
+def run(made: Plan, directory: Path) -> Tally:
+    text, wrong, tally = play(made, directory)
     print(text)
     assert not wrong, "\n".join([f"seed {made.seed}", *wrong, text])
     assert_gone(directory / "data")
+    return tally
 
 
 @pytest.mark.timeout(240)
 def test_a_slice(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    run(plan(request, seed=6, kills=8, crashes=2, minutes=0.4, workers=3, ups=0, outstanding=120), tmp_path)
+    done = run(plan(request, seed=6, kills=6, crashes=1, minutes=0.3, workers=3, ups=0, outstanding=60), tmp_path)
+    assert done.count(*KILLS) > 0
 
 
 @pytest.mark.long
 @pytest.mark.timeout(5_400)
 def test_a_thousand_kills_and_a_hundred_crashes(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    run(plan(request, seed=1, minutes=75.0), tmp_path)
+    made = plan(request, seed=1, minutes=75.0)
+    done = run(made, tmp_path)
+    assert done.count(*KILLS) >= made.kills and done.with_work >= 0.9
+    assert done.count(*CRASHES) >= made.crashes or made.database_url is not None
 
 
 def test_the_table_counts_what_was_lost_and_when_all_was_settled(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ async def judge(monkey: Monkey) -> tuple[str, list[str]]:
     wrong = list(monkey.crowd.wrong)
     lost, twice = await _money(monkey, wrong)
     said = await _calls(monkey, wrong)
-    await _webhooks(monkey, wrong)
+    lost |= await _webhooks(monkey, wrong)
     reaped = _reaped(monkey, wrong)
     wrong += await monkey.troupe.retire()
     await asyncio.to_thread(_audit, monkey, wrong)
@@ -98,8 +98,9 @@ def _by_clock(monkey: Monkey) -> list[set[str]]:
     return list(asked.values())
 
 
-async def _webhooks(monkey: Monkey, wrong: list[str]) -> None:
-    """Each that was ordered came, under one id."""
+async def _webhooks(monkey: Monkey, wrong: list[str]) -> set[str]:
+    """Each that was ordered came, under one id; those that did not."""
+    lost = set()
     came: dict[tuple[str, str], set[str]] = {}
     for hit in monkey.hooks.hits():
         kind = "postback" if hit["method"] == "POST" else "pingback"
@@ -107,8 +108,10 @@ async def _webhooks(monkey: Monkey, wrong: list[str]) -> None:
     for one, wanted in monkey.crowd.accepted.items():
         if wanted.told and came.get((one, wanted.told)) != {f"{one}-{wanted.told}"}:
             wrong.append(f"the {wanted.told} of {one} came as {came.get((one, wanted.told))}")
-    for row in await monkey.database.rows("select task_id, state, attempts from delivery where state <> 3"):
+    for row in await monkey.database.rows("select id, task_id, state, attempts from delivery where state <> 3"):
         wrong.append(f"a webhook was not brought: {dict(row)}")
+        lost.add(f"hook {row['id']}")
+    return lost
 
 
 def _reaped(monkey: Monkey, wrong: list[str]) -> str:
