@@ -47,7 +47,8 @@ test: install-dev ## The test suite (real PostgreSQL, real model, real HTTP)
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not long" $(TESTS)
 
 test-long: install-dev ## The long suites too: chaos, many seeds, a million rows, a soak of 20 minutes
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest $(TESTS) $(if $(DATABASE_URL),--database-url "$(DATABASE_URL)") \
+	  $(if $(DATABASE_CRASH),--database-crash "$(DATABASE_CRASH)")
 
 check: install-dev ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check src tests bench

@@ -26,6 +26,12 @@ _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The monkey plays on the embedded PostgreSQL, or on an empty database of the reader's own."""
+    parser.addoption("--database-url", default=None, help="a PostgreSQL for tests/chaos/test_monkey.py")
+    parser.addoption("--database-crash", default=None, help="a command that crashes it and starts it again")
+
+
 @pytest.fixture(scope="session")
 def embedded_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded PostgreSQL 18 of this session's tests."""

@@ -14,9 +14,11 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
+from restante import faults
 from restante.config import ProviderName, Settings, variable
 from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
@@ -40,7 +42,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def utc_now() -> datetime:
     """The clock of a process."""
-    return datetime.now(UTC)
+    return datetime.now(UTC) + faults.skew if faults.skew else datetime.now(UTC)
 
 
 class _OneLine(logging.Formatter):
@@ -65,6 +67,24 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn").setLevel("WARNING")  # what it says at start and stop is said by us
 
 
+def arm_faults(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Arm the fault points that RESTANTE_FAULTS names, for tests. Raises OperatorError where a call could cost money:
+    only the scripted provider may answer, or an emulator of Gemini on this machine."""
+    text = environ.get(faults.VARIABLE, "").strip()
+    if not text:
+        return
+    local = urlsplit(settings.gemini_base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    if settings.models is not None or not (
+        settings.provider == "scripted" or (gemini_names(settings) == "gemini" and local)
+    ):
+        raise OperatorError(
+            f"{faults.VARIABLE} is for tests, and a model that may cost money is configured.",
+            f"Unset {faults.VARIABLE}, or use --provider scripted.",
+        )
+    faults.arm(text)
+    log.warning("fault points are armed (%s=%s): this process will break as it was told to", faults.VARIABLE, text)
+
+
 @contextlib.asynccontextmanager
 async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator[Database]:
     """The migrated database: RESTANTE_DATABASE_URL, or the embedded server, which is joined or started.
@@ -72,6 +92,8 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
 
     Raises OperatorError when neither can be had, or while processes live that know an older schema only.
     """
+    if serves:
+        arm_faults(settings, os.environ)
     async with connected(settings) as db:
         if not db.standby:
             await db.migrate(wait=serves)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,3 +228,30 @@ def test_postgresql_killed_again_and_again(alone: House) -> None:
     assert up.stop() == 0, up.log
     assert "Exception in ASGI" not in up.log and "a background loop broke" not in up.log
     assert_gone(alone.data_dir)
+
+
+@pytest.mark.long
+def test_a_database_that_hangs_longer_than_a_lease_costs_no_call(shared: House) -> None:
+    """Nobody's heart could be heard: whoever looks first must not take the others for dead."""
+    who = account(shared, "hanging")
+    each = [shared.worker(f"hanging{number}", CONCURRENCY="50") for number in range(3)]
+    tasks, spent = priced(150, 1, "[[latency=6]]")
+    ids = shared.post(tasks, who)
+    for one in each:
+        shared.holds(one, 50)
+    main = postmaster(shared.data_dir)
+    backends = [main, *(one for one in family(shared.data_dir) if one.command.startswith("postgres: "))]
+    assert len(backends) > 6
+    for backend in backends:
+        os.kill(backend.pid, signal.SIGSTOP)
+    time.sleep(3.5)  # longer than a lease: that is what is tested
+    for backend in backends:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(backend.pid, signal.SIGCONT)
+    shared.settled()
+    made = calls(shared.directory / "calls")
+    assert Counter(task_id for _, task_id in made.elements() if task_id in ids) == dict.fromkeys(ids, 1)
+    for one in each:
+        assert one.stop() == 0, one.log
+        assert "the lease ended before its heartbeat" not in one.log
+    shared.assert_adds_up(ids, spent, who[0])

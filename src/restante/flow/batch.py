@@ -148,7 +148,7 @@ class Batcher:
             raise
         except Exception:
             log.exception("batch %s: its look broke; it goes on", batch.name)
-            await batches.write(self._db, token, batch, look_in=self._pause(batch))
+            await batches.put_down(self._db, token, batch.id, self._pause(batch))
 
     def _pause(self, batch: Batch) -> float:
         """Until the next look: growing, since most batches take either minutes or hours."""

@@ -20,6 +20,7 @@ from datetime import datetime
 
 import msgspec
 
+from restante import faults
 from restante.core.errors import OK_MESSAGE
 from restante.core.limits import (
     DELIVERIES_PER_HOST,
@@ -255,6 +256,7 @@ class Deliverer:
         # The last attempt of the schedule is made in any case.
         if next_pause(delivery.attempts + 1, 0.5) is None or not self._breaker.gives_up(delivery.host):
             outcome = await self._attempt(delivery, live, made_at)
+            faults.reach(faults.Point.WEBHOOK_SENT)
         else:
             outcome = Outcome(0, error=f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang")
         del self._sending[asyncio.current_task()]

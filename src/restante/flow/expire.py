@@ -17,7 +17,7 @@ from restante.core.limits import (
 )
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
-from restante.flow.lease import reap
+from restante.flow.lease import Reaper
 from restante.store import deliveries, pacing, queue, rates, spending, tasks, usage
 from restante.store import idempotency as idempotency_store
 from restante.store.database import Database, DatabaseLost
@@ -112,8 +112,10 @@ async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: t
 async def keep_leases(db: Database, lease_seconds: float, on_ready: Callable[[], None]) -> None:
     """Give the tasks of dead workers back to the queue, until cancelled; `on_ready` when there were any."""
 
+    reaper = Reaper(db, lease_seconds)
+
     async def look() -> None:
-        if await reap(db):
+        if await reaper.look():
             on_ready()
 
     await _every(lease_seconds / HEARTBEATS_PER_LEASE, db, look)

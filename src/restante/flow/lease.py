@@ -13,6 +13,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
@@ -147,6 +148,31 @@ class Lease:
                 self._doubtful = False
             if freed:
                 log.warning("%d tasks or deliveries were leased to us unknown to us; they are ready again", freed)
+
+
+class Reaper:
+    """Ends leases that ran out. A heart that nobody could hear has not stopped: where the database was away, or this
+    process asleep, everybody's leases ran out together, and the calls of the living would be paid for twice. So a
+    lease's length passes from then on, or from the server's start, before any lease is ended."""
+
+    def __init__(self, db: Database, lease_seconds: float) -> None:
+        self._db = db
+        self._lease = timedelta(seconds=lease_seconds)
+        self._seen: datetime | None = None  # the last look, by the database's clock
+        self._heard: datetime | None = None  # since when there is no gap
+
+    async def look(self) -> int:
+        """End what may be ended; returns how many tasks and deliveries are ready again. Raises DatabaseLost."""
+        now, started = await queue.clock(self._db)
+        gap = 2 * self._lease / HEARTBEATS_PER_LEASE  # looks are as frequent as heartbeats
+        if self._seen is not None and now - self._seen > gap:
+            log.warning(
+                "nobody was heard for %.1f s: all leases last a while longer", (now - self._seen).total_seconds()
+            )
+            self._heard = now
+        self._seen = now
+        heard = started if self._heard is None else max(started, self._heard)
+        return await reap(self._db) if now - heard >= self._lease else 0
 
 
 async def reap(db: Database) -> int:

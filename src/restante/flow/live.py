@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from restante import faults
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.answer import Answer, Failure
 from restante.core.errors import (
@@ -105,6 +106,7 @@ class Live:
     ) -> tuple[Answer | Refusal, int]:
         call = Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds)
         outcome = await self._generate(model.provider, call)
+        faults.reach(faults.Point.LIVE_ANSWERED)
         settlement = (
             answered(token, task_id, now.date(), LIVE_FEE, outcome, None)
             if isinstance(outcome, Answer)

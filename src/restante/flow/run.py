@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+from restante import faults
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
@@ -221,6 +222,7 @@ class Runner:
         outcome = await self._outcome(lane, claimed, permit)
         del self._calling[asyncio.current_task()]
         self.wake()
+        faults.reach(faults.Point.CALL_ANSWERED)
         if isinstance(outcome, Failure):
             if await self._put_off(token, lane, claimed, outcome):
                 return

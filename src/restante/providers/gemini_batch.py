@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import msgspec
 
+from restante import faults
 from restante.core.answer import Answer, Failure
 from restante.core.limits import (
     BATCH_CALL_SECONDS,
@@ -161,7 +162,9 @@ class GeminiBatches:
         source: object = {"fileName": file} if file else {"requests": {"requests": list(map(_inlined, items))}}
         body = msgspec.json.encode({"batch": {"displayName": name, "inputConfig": source}})
         url = f"{self._base}/models/{quote(model, safe='')}:batchGenerateContent"
-        return _sent(await self._ask(project, "POST", url, body, seconds=seconds))
+        said = await self._ask(project, "POST", url, body, seconds=seconds)
+        faults.reach(faults.Point.BATCH_MADE)
+        return _sent(said)
 
     def refused(self, failure: Failure) -> bool:
         """Google's own no. A time-out, a cut connection and a 5xx may each have made it."""

@@ -107,6 +107,11 @@ async def write(db: Session, token: int, batch: Batch, *, look_in: float | None 
     )  # fmt: skip
 
 
+async def put_down(db: Session, token: int, batch_id: int, seconds: float) -> None:
+    """The next look at the batch is in so many seconds, whoever's then; it stands where it stood."""
+    await db.rows("put_down_batch", batch_id, token, seconds)
+
+
 async def members(
     db: Session, batch_id: int, most: int, *, after: str | None = None, ids: Sequence[str] | None = None
 ) -> list[Member]:

@@ -99,7 +99,8 @@ class Connector:
     """Makes a process's connections. `pooled` is known after the first: a pooler such as PgBouncer stands between,
     whose sessions are not ours, so that there is nothing to listen on."""
 
-    def __init__(self, dsn: str, prepared: Prepared = "auto") -> None:
+    def __init__(self, dsn: str, prepared: Prepared = "auto", kind: type[Connection] = Connection) -> None:
+        self.kind = kind
         self._hosts = hosts(dsn)  # where the last connection was made comes first
         self._prepared = prepared
         # To a standby there is nothing to write; whoever wants to read from one says so in the DSN.
@@ -113,7 +114,7 @@ class Connector:
 
         Raises what asyncpg raises, of the last host tried, or OSError; ValueError for a DSN that cannot be used.
         """
-        options = options | self._options | {"connection_class": Connection, "timeout": DATABASE_CONNECT_SECONDS}
+        options = options | self._options | {"connection_class": self.kind, "timeout": DATABASE_CONNECT_SECONDS}
         if self.pooled is None:
             connection = await self._connect(options | {"statement_cache_size": 0})
             # The process id that the other side introduced itself with: a pooler invents one.

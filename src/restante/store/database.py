@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 
+from restante import faults
 from restante.core.errors import OperatorError, RestanteError
 from restante.core.limits import (
     COMMIT_TRIES,
@@ -30,7 +31,7 @@ from restante.core.limits import (
     POSTGRES_RESTARTED_SECONDS,
 )
 from restante.store import schema
-from restante.store.connecting import Connection, Connector, Prepared, unusable
+from restante.store.connecting import Connector, Prepared, unusable
 
 log = logging.getLogger("restante.database")
 
@@ -152,10 +153,10 @@ class Database(Session):
         #: The server is a standby: there is nothing to migrate, and nothing but reading.
         self.standby = False
         try:
-            self._connect = Connector(dsn, prepared)
+            self._connect = _connector(dsn, prepared)
             self._pool = asyncpg.create_pool(
                 dsn, min_size=1, max_size=connections, command_timeout=None, reset=_nothing_to_reset,
-                connect=self._connect, connection_class=Connection,
+                connect=self._connect, connection_class=self._connect.kind,
             )  # fmt: skip
         except ValueError as error:
             raise unusable(error) from None
@@ -361,6 +362,15 @@ class Database(Session):
                 break
             dropped.append(row["name"])
         return dropped
+
+
+def _connector(dsn: str, prepared: Prepared) -> Connector:
+    if not faults.active:
+        return Connector(dsn, prepared)
+    from restante.store.interrupted import Interrupted, Severed
+
+    Interrupted.steps = {statement(name): step for name, step in faults.STEPS.items()}
+    return Severed(dsn, prepared)
 
 
 def _refuse_doubt(connection: Any) -> None:

@@ -231,6 +231,13 @@ async def heartbeat(db: Session, token: int, lease_seconds: float, calls: str | 
     return await db.value("heartbeat", token, lease_seconds, calls) is not None
 
 
+async def clock(db: Session) -> tuple[datetime, datetime]:
+    """The database's time, and since when its server runs."""
+    row = await db.row("database_clock")
+    assert row is not None
+    return row["now"], row["started"]
+
+
 async def expire(tx: Session) -> dict[int, str]:
     """End the leases that ran out: {token: worker's name}. In one transaction with `free`, as its first statement."""
     return {row["token"]: row["name"] for row in await tx.rows("expire_workers")}
