@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.mutation import report, server, sql
+from tests.mutation import order, report, server, sql
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--sql", nargs="?", const="", help="the SQL only, or only statements that begin so")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many; run it again to go on")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="Python mutants at a time")
-    parser.add_argument("--again", action="store_true", help="judge survivors once more")
+    parser.add_argument("--again", action="store_true", help="judge survivors once more, by all tests")
     parser.add_argument("--report", action="store_true", help="judge nothing, only show what is known")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {report.DOCUMENT}")
     asked = parser.parse_args()
@@ -33,6 +33,7 @@ def main() -> int:
         until = time.monotonic() + asked.seconds
         if asked.again:
             _forget_survivors()
+            os.environ[order.ALL] = "1"
         with server.running() as dsn:
             os.environ[server.VARIABLE] = dsn
             if asked.sql is None:

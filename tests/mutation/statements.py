@@ -19,13 +19,13 @@ class Mutant(NamedTuple):
 
 #: Which tests look at a statement, the likeliest first.
 TESTS: dict[str, tuple[str, ...]] = {
-    "accept": ("test_accept", "test_billing", "test_run", "test_batch", "test_collect"),
-    "settle": ("test_settle", "test_billing", "test_live", "test_collect", "test_deliver", "test_run", "test_usage"),
-    "hold_live": ("test_live", "test_billing", "test_pause"),
-    "collect": ("test_collect", "test_billing", "test_deliver", "test_ready_mark"),
-    "claim": ("test_settle", "test_run", "test_pause", "test_billing", "test_end"),
-    "claim_deliveries": ("test_deliver",),
-    "record_attempts": ("test_deliver", "test_ready_mark"),
+    "accept": ("test_slips", "test_accept", "test_billing", "test_run", "test_batch", "test_collect"),
+    "settle": ("test_slips", "test_settle", "test_billing", "test_live", "test_collect", "test_deliver", "test_run"),
+    "hold_live": ("test_slips", "test_live", "test_billing", "test_rates", "test_pause"),
+    "collect": ("test_slips", "test_collect", "test_billing", "test_deliver", "test_ready_mark"),
+    "claim": ("test_slips", "test_settle", "test_run", "test_pause", "test_billing", "test_end"),
+    "claim_deliveries": ("test_slips", "test_deliverer", "test_deliver"),
+    "record_attempts": ("test_slips", "test_deliverer", "test_deliver", "test_ready_mark"),
 }
 
 
