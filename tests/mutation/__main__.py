@@ -21,6 +21,7 @@ from tests.mutation import order, report, server, sql
 def main() -> int:
     """0 when enough mutants were killed and the others are explained."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these Python mutants, such as 'restante.flow.settle*', anew")
     parser.add_argument("--python", action="store_true", help="the Python modules only")
     parser.add_argument("--sql", nargs="?", const="", help="the SQL only, or only statements that begin so")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many; run it again to go on")
@@ -37,7 +38,7 @@ def main() -> int:
         with server.running() as dsn:
             os.environ[server.VARIABLE] = dsn
             if asked.sql is None:
-                _mutmut(asked.jobs, until - time.monotonic())
+                _mutmut(asked.names, asked.jobs, until - time.monotonic())
             if not asked.python:
                 sql.run(asked.sql or "", until - time.monotonic())
     found, wrong = report.text()
@@ -49,11 +50,11 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _mutmut(jobs: int, seconds: float) -> None:
+def _mutmut(names: list[str], jobs: int, seconds: float) -> None:
     """Run mutmut until it has judged every mutant or the time is over."""
     Path("mutants/src").mkdir(parents=True, exist_ok=True)  # Python never looks again where it saw no directory
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path("mutants", part).resolve()) for part in ("src", ""))}
-    command = [Path(sys.executable).parent / "mutmut", "run", "--max-children", str(jobs)]
+    command = [Path(sys.executable).parent / "mutmut", "run", "--max-children", str(jobs), *names]
     process = subprocess.Popen(command, env=environ)
     try:
         process.wait(None if seconds == float("inf") else seconds)
