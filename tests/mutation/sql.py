@@ -1,0 +1,125 @@
+"""Runs the tests against each mutant of statements.py: in a fork of one process that has imported them all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from restante.store import database
+from tests.mutation import server
+from tests.mutation.statements import MUTANTS, TESTS, Mutant
+
+KEPT = Path("mutants/sql.json")
+SECONDS = 240  # for all tests of a mutant; each has half a minute
+ARGUMENTS = ["-x", "-q", "-k", "not postgresql-15", "-o", "timeout=30", "-p", "no:cacheprovider", "--tb=no"]
+
+
+def changed(mutant: Mutant) -> str:
+    """The statement with the mistake. Raises ValueError where it does not say any more what is to be changed."""
+    text = database.statement(mutant.statement)
+    for old, new in mutant.changes:
+        if text.count(old) != 1:
+            raise ValueError(f"{mutant.statement}.sql has {text.count(old)} times {old!r} ({mutant.what})")
+        text = text.replace(old, new)
+    return text
+
+
+def key(mutant: Mutant) -> str:
+    """What a verdict is kept under: the same mistake in the same statement."""
+    return f"{mutant.statement}: {mutant.what} {blake2b(changed(mutant).encode(), digest_size=6).hexdigest()}"
+
+
+def kept() -> dict[str, str]:
+    """Verdicts so far: the test that found the mistake, "timed out", or nothing where it survived."""
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+
+
+def run(only: str = "", seconds: float = float("inf")) -> None:
+    """Judge those mutants whose statement begins with `only` that were not found before, until the time is over."""
+    until = time.monotonic() + seconds
+    asyncio.run(_check(MUTANTS))
+    verdicts = kept()
+    todo = [one for one in MUTANTS if one.statement.startswith(only) and not verdicts.get(key(one))]
+    if not todo:
+        return
+    pytest.main(["--collect-only", "-qqq", *_tests(*TESTS)])
+    for number, mutant in enumerate(todo, 1):
+        if time.monotonic() > until:
+            return
+        verdict = _judge(mutant)
+        verdicts[key(mutant)] = verdict
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(verdicts, indent=1, sort_keys=True))
+        print(f"{number}/{len(todo)} {mutant.statement}: {mutant.what}: {verdict or 'SURVIVED'}", flush=True)
+
+
+def _tests(*statements: str) -> list[str]:
+    """In the order in which a statement names them."""
+    return list(dict.fromkeys(f"tests/flow/{name}.py" for one in statements for name in TESTS[one]))
+
+
+async def _check(mutants: Sequence[Mutant]) -> None:
+    """A mistake that PostgreSQL finds by itself proves nothing. Raises what it says of one."""
+    connection = await asyncpg.connect(os.environ[server.VARIABLE])
+    try:
+        for mutant in mutants:
+            try:
+                await connection.prepare(changed(mutant))
+            except asyncpg.PostgresError as error:
+                raise ValueError(f"{mutant.statement}.sql is no SQL any more ({mutant.what}): {error}") from error
+    finally:
+        await connection.close()
+
+
+def _judge(mutant: Mutant) -> str:
+    out = KEPT.parent / "sql.out"
+    out.parent.mkdir(exist_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        _child(mutant, out)
+    status = _wait(pid, time.monotonic() + SECONDS)
+    if status is None:
+        return "timed out"
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py::\S+)", out.read_text(), re.MULTILINE)
+    if not found:
+        raise RuntimeError(f"{mutant}: the tests ended strangely:\n{out.read_text()}")
+    return found[1].removesuffix("[postgresql-18]")
+
+
+def _child(mutant: Mutant, out: Path) -> None:
+    code = 99
+    try:
+        with out.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        text, original = changed(mutant), database.statement
+        setattr(database, "statement", lambda name: text if name == mutant.statement else original(name))  # noqa: B010
+        code = int(pytest.main([*ARGUMENTS, *_tests(mutant.statement)]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _wait(pid: int, until: float) -> int | None:
+    """Its exit status; None: it was killed, its time was over."""
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
