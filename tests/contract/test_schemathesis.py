@@ -34,7 +34,7 @@ CALLS = 25  # of an operation, in each mode
 CALLS_LONG = 400
 # Which calls follow from others: what a task_post answered is asked for, cancelled, sent again.
 _POSTED = "$response.body#/tasks/0/id"
-FOLLOWS = {
+FOLLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "get": ("task_get", {"parameters": {"task_id": _POSTED}}),
     "resend": ("webhook_resend", {"requestBody": [{"id": _POSTED}]}),
 }
