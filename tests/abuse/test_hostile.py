@@ -8,6 +8,7 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,8 @@ async def test_nonsense_is_a_failed_attempt_in_words(said: bytes, endless: bool)
 async def test_a_providers_bomb_is_a_reply_too_long(encoding: str) -> None:
     """A quarter of a megabyte that would be 256: no more of it is unpacked than a reply may have."""
     async with OpenAIEmulator() as emulator, provider_of(emulator) as provider:
-        emulator.script.append(reply(bomb(256), **{"Content-Encoding": encoding}))
+        headers: Any = {"Content-Encoding": encoding}
+        emulator.script.append(reply(bomb(256), **headers))
         tracemalloc.start()
         outcome = await provider.generate(call())
         _, peak = tracemalloc.get_traced_memory()

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,7 +18,7 @@ from restante.store.database import Database, Session
 from restante.web.auth import Passwords
 from restante.web.wire import UNAUTHORIZED_BODY
 from tests.support import Http, Restante, open_account, task
-from tests.web.calls import Answered, basic, call, open_shop
+from tests.web.calls import Answered, Shop, basic, call
 
 
 class Counted:
@@ -85,8 +86,8 @@ async def test_the_comparison_is_made_for_nobody_too(passwords: Passwords, monke
     assert compared == [(32, 32)]
 
 
-async def test_a_401_is_the_same_whoever_was_meant(restante: Restante) -> None:
-    login, password = open_shop(restante).credentials
+async def test_a_401_is_the_same_whoever_was_meant(restante: Restante, shop: Shop) -> None:
+    login, password = shop.credentials
     url = f"{restante.family}/models"
     headers: list[dict[str, str]] = [
         {"Authorization": basic(login, password + "x")},
@@ -105,8 +106,7 @@ async def test_a_401_is_the_same_whoever_was_meant(restante: Restante) -> None:
     assert (answers[0].status, answers[0].body) == (401, UNAUTHORIZED_BODY)
 
 
-async def test_others_are_served_during_a_flood_of_guesses(restante: Restante) -> None:
-    shop = open_shop(restante)
+async def test_others_are_served_during_a_flood_of_guesses(restante: Restante, shop: Shop) -> None:
     url = f"{restante.family}/models"
 
     async def guess() -> None:
@@ -119,3 +119,14 @@ async def test_others_are_served_during_a_flood_of_guesses(restante: Restante) -
         posted = await http.post([task(tag=str(number)) for number in range(3)])
         await http.answers([entry["id"] for entry in posted["tasks"]])
     await guessing
+
+
+async def test_a_body_of_nobody_is_not_waited_for(restante: Restante) -> None:
+    """Who does not say who it is cannot hold anything by being slow: the 401 comes before the body does."""
+    url = urlsplit(restante.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    head = f"POST {urlsplit(restante.family).path}/task_post HTTP/1.1\r\nHost: restante\r\n"
+    writer.write(f"{head}Authorization: {basic('nobody', 'wrong')}\r\nContent-Length: 10000000\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.readuntil(b'"tasks":[]}'), 20)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    writer.close()

@@ -105,18 +105,19 @@ async def test_who_has_too_many_calls_at_work_is_told_503() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
+    receive: Any = None
     auth = BasicAuth(app, Everybody(), Room(calls=1))  # type: ignore[arg-type]
     scope = {"type": "http", "path": "/v3/x", "method": "GET", "headers": []}
-    first = asyncio.create_task(auth(dict(scope), Any, send))
+    first = asyncio.create_task(auth(dict(scope), receive, send))
     await asyncio.sleep(0)
-    await auth(dict(scope), Any, send)
+    await auth(dict(scope), receive, send)
     assert sent[0]["status"] == 503
     assert msgspec.json.decode(sent[1]["body"])["status_code"] == 50000
     go.set()
     with pytest.raises(RuntimeError):
         await first
     with pytest.raises(RuntimeError):
-        await auth(dict(scope), Any, send)
+        await auth(dict(scope), receive, send)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ CALLS = 25  # of an operation, in each mode
 CALLS_LONG = 400
 # Which calls follow from others: what a task_post answered is asked for, cancelled, sent again.
 _POSTED = "$response.body#/tasks/0/id"
-FOLLOWS = {
+FOLLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "get": ("task_get", {"parameters": {"task_id": _POSTED}}),
     "resend": ("webhook_resend", {"requestBody": [{"id": _POSTED}]}),
 }
@@ -120,7 +120,7 @@ def _try(
     conforms()
 
 
-@pytest.mark.parametrize("runs", [12, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize("runs", [6, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])])
 def test_calls_that_follow_from_others(restante: Restante, runs: int) -> None:
     """Stateful: tasks are posted, and the ids in the answers are what is asked for and sent again."""
     login, password = restante.account(f"schemathesis stateful {runs}", credit_limit=None)
@@ -142,7 +142,7 @@ def test_calls_that_follow_from_others(restante: Restante, runs: int) -> None:
         Calls,
         settings=settings(
             max_examples=runs,
-            stateful_step_count=8,
+            stateful_step_count=6,
             derandomize=True,
             database=None,
             deadline=None,

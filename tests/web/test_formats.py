@@ -178,7 +178,8 @@ async def test_what_is_nested_too_deep_to_be_shown_is_not_echoed(restante: Resta
     for depth, shown in ((50, True), (101, False), (450, False), (900, False), (100_000, False)):
         nested = b"[" * depth + b"]" * depth
         body = msgspec.json.encode([task()])[:-2] + b',"x":' + nested + b"}]"
-        status, _, answer = await raw(restante, f"task_post{suffix}", data=body)
+        plain = {"Accept-Encoding": "identity"}
+        status, _, answer = await raw(restante, f"task_post{suffix}", data=body, headers=plain)
         assert status == 200, depth
         if suffix == ".xml":
             assert (ElementTree.fromstring(answer).find("tasks/item/data/x") is not None) == shown, depth
