@@ -30,10 +30,11 @@ def run(command: Sequence[str | Path]) -> tuple[int, str]:
 def audit(directory: Path, run: Run) -> tuple[int, str]:
     """The exit code, and what to tell people."""
     python = directory / "bin" / "python"
-    for what, command in (
-        ("no environment could be made for pip-audit", [sys.executable, "-m", "venv", directory]),
-        ("pip-audit could not be installed", [python, "-m", "pip", "install", "--quiet", "pip-audit"]),
-    ):
+    steps: dict[str, Sequence[str | Path]] = {
+        "no environment could be made for pip-audit": [sys.executable, "-m", "venv", directory],
+        "pip-audit could not be installed": [python, "-m", "pip", "install", "--quiet", "pip-audit"],
+    }
+    for what, command in steps.items():
         code, said = run(command)
         if code:
             return NOT_AUDITED, _not_audited(what, said)
