@@ -52,8 +52,8 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
                     said(row, number)
         rows[0].note = await restante.audit()
     for alone, beside_one in ((rows[0], rows[1]), (rows[2], rows[3])):
-        p95 = [percentile(slow[row.name], 50) for row in (alone, beside_one)]
-        beside_one.ratio = f"{ratio(beside_one, alone)} of that alone; p95 {p95[1]:.1f} against {p95[0]:.1f} ms"
+        worst = [percentile(slow[row.name], 50) for row in (alone, beside_one)]
+        beside_one.ratio = f"{ratio(beside_one, alone)} of that alone; p95 {worst[1]:.1f} against {worst[0]:.1f} ms"
         beside_one.goals = [Goal(what="of that alone", bound=_BOUND, at_most=True, measured=medians(beside_one, alone))]
     rows[1].note = f"{len(made)} backups, {percentile(made, 50):.1f} s each"
     return rows

@@ -172,7 +172,7 @@ def test_an_ordinary_user_restores_it(taken: Taken, place: Path) -> None:
     home.mkdir()
     for path in (home, mine, *mine.rglob("*")):
         os.chown(path, uid, uid)
-    command = [sys.executable, "-W", "error", "-c", AS_ANOTHER, mine, home / "data", str(uid)]
+    command = [sys.executable, "-W", "error", "-c", AS_ANOTHER, str(mine), str(home / "data"), str(uid)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert re.fullmatch("tasks [1-9][0-9]*\n", done.stdout), done.stderr
     assert (home / "data/postgres/18/PG_VERSION").stat().st_uid == uid
@@ -190,12 +190,18 @@ def _rewrite(path: Path, content: bytes) -> None:
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    _rewrite(path, content)
+    _rewrite(path, bytes(content))
 
 
 def _halve(path: Path) -> None:
     content = path.read_bytes()
     _rewrite(path, content[: len(content) // 2])
+
+
+def _lose_wal(backup: Path) -> None:
+    for path in (backup / "postgres/pg_wal").iterdir():
+        if path.is_file():
+            path.unlink()
 
 
 def _largest(backup: Path) -> Path:
@@ -211,7 +217,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a bit": (lambda b: _flip(_largest(b)), "damaged.*checksum"),
     "a lost file": (lambda b: _largest(b).unlink(), "damaged.*but not on disk"),
     "half a file": (lambda b: _halve(_largest(b)), "damaged.*size"),
-    "lost WAL": (lambda b: [w.unlink() for w in (b / "postgres/pg_wal").iterdir() if w.is_file()], "damaged.*WAL"),
+    "lost WAL": (_lose_wal, "damaged.*WAL"),
     "no manifest": (lambda b: (b / "postgres/backup_manifest").unlink(), "damaged"),
     "another password": (lambda b: _rewrite(b / "operator-password", b"other"), "damaged.*changed"),
     "no password": (lambda b: (b / "operator-password").unlink(), "damaged.*missing"),

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from restante.core.answer import Failure
+from restante.core.money import Nano
 from restante.doctor import examination, installation, machine, server
 from restante.doctor.examination import INSTALLATION, MACHINE, SERVER, examine
 from restante.doctor.finding import Finding, Level, worst
@@ -129,7 +130,7 @@ async def test_provider(patient: Ill, monkeypatch: pytest.MonkeyPatch) -> None:
     only(await machine.provider(nobody), Level.FAULT, "No language model", "GEMINI_API_KEY")
 
     def build(outcome: Failure | None) -> Any:
-        return lambda _: Models((Locked(outcome),), {})  # type: ignore[arg-type]
+        return lambda _: Models((Locked(outcome),), {})
 
     await well(await machine.provider(patient(), build(None)))
     only(await machine.provider(patient(), build(REJECTED)), Level.FAULT, "rejected", "abc123")
@@ -354,11 +355,11 @@ async def _delivery(db: Database, host: str, attempts: int, state: str) -> None:
 async def test_debtors(patient: Ill, db: Database) -> None:
     await open_account(db, "shop@example.org", "1")
     await well(await installation.debtors(patient(db)))
-    await accounts.top_up(db, "shop@example.org", -3_000_000_000, utc_now())
+    await accounts.top_up(db, "shop@example.org", Nano(-3_000_000_000), utc_now())
     only(await installation.debtors(patient(db)), Level.WARNING, "shop@example.org is 2.00 USD below", "top-up")
     for number in range(6):
         await open_account(db, f"other{number}@example.org", "1")
-        await accounts.top_up(db, f"other{number}@example.org", -2_000_000_000, utc_now())
+        await accounts.top_up(db, f"other{number}@example.org", Nano(-2_000_000_000), utc_now())
     assert "and 2 accounts more" in [one.said for one in await installation.debtors(patient(db))]
 
 

@@ -209,7 +209,8 @@ async def verify(backup: Path, programs: Programs, server: int) -> None:
     """Compare every file with its checksum in the manifest, and read the WAL. Raises OperatorError when one differs."""
     # A program reads the WAL of its own version only.
     options = [] if programs.major == server else ["--no-parse-wal"]
-    command = [programs.directory / "pg_verifybackup", "--exit-on-error", *options, backup / POSTGRES]
+    verify: list[str | Path] = [programs.directory / "pg_verifybackup", "--exit-on-error"]
+    command = [*verify, *options, backup / POSTGRES]
     async with _running(command, {}) as process:
         assert process.stdout is not None
         said = await process.stdout.read()

@@ -131,9 +131,10 @@ class EmbeddedPostgres:
         if self._users_lock is None or self._way is None:
             raise RuntimeError("this EmbeddedPostgres is not started")
         with self._explained(), self._start_lock(silent) as lock:
-            if self._users_lock is None:  # we left while waiting for the lock: no server without a user
-                return False
-            return self._bring_up(self._way, lock, silent)
+            still_ours = (
+                self._users_lock is not None
+            )  # else we left while waiting for the lock: no server without a user
+            return still_ours and self._bring_up(self._way, lock, silent)
 
     @property
     def exists(self) -> bool:
