@@ -260,7 +260,8 @@ class Book:
 
     def parked(self) -> list[Task | Hook]:
         """What waits for its time."""
-        return [one for one in (*self.tasks.values(), *self.hooks.values()) if one.state == Is.PARKED]
+        every: list[Task | Hook] = [*self.tasks.values(), *self.hooks.values()]
+        return [one for one in every if one.state == Is.PARKED]
 
     def promote(self) -> None:
         """The time of all that is parked has come."""

@@ -195,3 +195,13 @@ async def test_parts_of_a_day_are_looked_at_one_by_one(db: Database, dsn: str) -
     assert said == []
     await db._on.execute("update queue set token = 5, state = 2")
     assert len([one async for one in audit.queue(db, 4)]) == 15
+
+
+async def test_days_whose_answers_are_over_are_visited_when_asked_for(db: Database, dsn: str, scene: Scene) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("update task set held = 1 where id = $1", scene["queued"])
+    assert [one async for one in accounts.audit(db, full=False)]
+    await connection.execute(f"drop table answer_{utc_now():%Y%m%d}")
+    await connection.close()
+    assert not [one async for one in accounts.audit(db, full=False) if "tasks hold" in one]
+    assert [one async for one in accounts.audit(db) if "tasks hold" in one]

@@ -50,11 +50,14 @@ def _signed(amount: int) -> str:
 
 
 @app.command(epilog="Example: restante ledger audit && echo all adds up")
-def audit(json: Json = False) -> None:
+def audit(
+    json: Json = False,
+    full: Annotated[bool, typer.Option("--full", help="Every day there is, those whose answers are over too.")] = False,
+) -> None:
     """Recompute every balance and what became of every task; exit 1 on any difference, named by docs/invariants.md."""
 
     async def work(db: Database) -> tuple[Totals, list[str]]:
-        return await stored.totals(db), [difference async for difference in accounts.audit(db)]
+        return await stored.totals(db), [difference async for difference in accounts.audit(db, full=full)]
 
     totals, differences = with_database(work)
     if json:

@@ -39,9 +39,9 @@ async def balances(db: Session) -> list[str]:
     return found
 
 
-async def days(db: Session) -> list[date]:
-    """The days to visit."""
-    return [row["day"] for row in await db.rows("audit_days")]
+async def days(db: Session, *, over: bool) -> list[date]:
+    """The days to visit; those whose answers are `over` too?"""
+    return [row["day"] for row in await db.rows("audit_days", over)]
 
 
 async def day(db: Session, at: date, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
