@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from restante.flow import lease
 from restante.flow.lease import Reaper
 from restante.store import queue
 from restante.store.database import Database, Session
@@ -20,7 +19,7 @@ class Times:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.age, self.ahead = timedelta(hours=2), timedelta()
         self._real = queue.clock
-        monkeypatch.setattr(lease.queue, "clock", self.read)
+        monkeypatch.setattr(queue, "clock", self.read)
 
     async def read(self, db: Session) -> tuple[datetime, datetime]:
         now, _ = await self._real(db)
