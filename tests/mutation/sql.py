@@ -70,16 +70,19 @@ def _tests(*statements: str) -> list[str]:
 
 
 async def _check(mutants: Sequence[Mutant]) -> None:
-    """A mistake that PostgreSQL finds by itself proves nothing. Raises what it says of one."""
+    """A mistake that PostgreSQL finds by itself proves nothing. Raises ValueError with what it says of such ones."""
+    wrong = []
     connection = await asyncpg.connect(os.environ[server.VARIABLE])
     try:
         for mutant in mutants:
             try:
                 await connection.prepare(changed(mutant))
             except asyncpg.PostgresError as error:
-                raise ValueError(f"{mutant.statement}.sql is no SQL any more ({mutant.what}): {error}") from error
+                wrong.append(f"{mutant.statement}.sql is no SQL any more ({mutant.what}): {error}")
     finally:
         await connection.close()
+    if wrong:
+        raise ValueError("\n".join(wrong))
 
 
 def _judge(mutant: Mutant) -> str:

@@ -110,7 +110,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "any worker's token settles",
             "q.id = i.id and q.token = $1",
-            "q.id = i.id",
+            "q.id = i.id and $1 <> 0",
             "q.ctid = i.tid and q.token = $1",
             "q.ctid = i.tid",
         ),
@@ -297,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "any worker's token records",
             "where d.id = i.id and d.state = 2 and d.token = $1",
-            "where d.id = i.id and d.state = 2",
+            "where d.id = i.id and d.state = 2 and $1 <> 0",
         ),
         ("a success is tried again", "when i.error is null then 3 when", "when i.error is null then 1 when"),
         ("it is never given up", "when i.pause is null then 4 else 1 end", "else 1 end"),
