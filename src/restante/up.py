@@ -82,7 +82,7 @@ async def operator_account(db: Database, settings: Settings) -> tuple[str, str |
 
 async def _compare(db: Database, login: str, settings: Settings) -> None:
     """Say so when the environment names another operator, or another password, than the first start made."""
-    known = (await stored.credentials(db, [login])).get(login)
+    known = (await stored.credentials(db, [login]))[login]
     if settings.login != login:
         log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
     elif settings.password and not matches(settings.password, await accounts.pepper(db), known.digests):

@@ -49,7 +49,7 @@ class _OneLine(logging.Formatter):
     """A message stays on its line: paths, logins and providers' words are other people's, who could otherwise write
     lines of their own into the log. Tracebacks follow on lines of theirs."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))

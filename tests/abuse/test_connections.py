@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +17,7 @@ from restante.app import _Server, http_server, listen
 from restante.config import Settings
 from restante.core.limits import HTTP_HEADER_BYTES, HTTP_HEADERS, HTTP_PIPELINED
 from restante.web.connections import Connections
+from restante.web.fast_path import FastPath
 from restante.wiring import background
 
 MIB = 1024 * 1024
@@ -28,6 +29,7 @@ class Application:
     """Echoes path, headers and body as JSON. `/held` waits for `go`, `/large` answers 64 MiB."""
 
     def __init__(self) -> None:
+        self.closing = False
         self.go = asyncio.Event()
         self.held = 0
         self.paths: list[str] = []
@@ -97,7 +99,8 @@ async def serving(**bounds: Any) -> AsyncIterator[Served]:
     connections = Connections(**{"look_seconds": 0.05} | bounds)
     application = Application()
     with listen(Settings(port=0)) as socket:
-        server = _Server(http_server(application, connections, drain_seconds=1))
+        config = http_server(application, connections, drain_seconds=1)
+        server = _Server(config, cast(FastPath, application), shared=False)
         with background(connections.keep()):
             task = asyncio.create_task(server.serve(sockets=[socket]))
             await server.answers.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from types import NoneType
 from typing import Any
@@ -82,7 +83,7 @@ class Bell(Waker):
 
     rung = 0
 
-    def nudge(self) -> None:
+    async def nudge(self, lanes: Iterable[int]) -> None:
         self.rung += 1
 
 
@@ -115,17 +116,17 @@ class Line:
 async def test_wakings_that_pile_up_become_one_more() -> None:
     line = Line()
     waker = Waker(line)  # type: ignore[arg-type]
-    waker.nudge()
+    await waker.nudge([1])
     await until(lambda: line.sent == 1)
     for _ in range(5):
-        waker.nudge()
+        await waker.nudge([1])
     line.lost = True  # workers look by themselves, too: it is not tried again for that
     line.go_on.set()
     await until(lambda: line.sent == 2)
     for _ in range(20):
         await asyncio.sleep(0)
     assert line.sent == 2
-    waker.nudge()
+    await waker.nudge([1])
     await until(lambda: line.sent == 3)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from restante.core import pricing
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_HOLD
 from restante.flow import settle
@@ -36,7 +37,7 @@ def statement(name: str, *changes: tuple[str, str]) -> Plant:
 
 def no_refund(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model did not use of the hold is kept."""
-    meant = settle.charge
+    meant = pricing.charge
     monkeypatch.setattr(settle, "charge", lambda fee, spent: Nano(max(meant(fee, spent), STANDARD_HOLD)))
 
 

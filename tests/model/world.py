@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ class Clock:
 class Quiet(Waker):
     """Nobody listens: the test says when to look."""
 
-    def nudge(self) -> None:
+    async def nudge(self, lanes: Iterable[int]) -> None:
         pass
 
 

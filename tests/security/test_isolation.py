@@ -99,7 +99,7 @@ WISHES: Final[dict[tuple[str, str], Callable[[Victim, Sequence[str]], list[Wish]
     ],
     ("POST", "/v3/ai_optimization/errors"): lambda victim, ids: [
         Wish("POST", "/v3/ai_optimization/errors", body)
-        for body in ([{}], _span(), _span(filtered_function="pingback_url", limit=1000))
+        for body in (_span(), _span(filtered_function="pingback_url", limit=1000), list[Any]([{}]))
     ],
     ("POST", f"{PREFIX}/tasks/cancel"): _naming(
         f"{PREFIX}/tasks/cancel",
