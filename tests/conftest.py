@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import pwd
 import shutil
@@ -11,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,10 @@ import pytest
 
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
-from restante.wiring import utc_now
+from tests.databases import STANDING, TEMPLATE, Server, dsn_of
 from tests.support import Restante, differences, running
 
 _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-_numbers = itertools.count()
-TEMPLATE = "template_of_tests"
-#: The DSN of a migrated database, on a server that stands in for the embedded one: for many short sessions in a row.
-_TEMPLATE: str | None = os.environ.get("TEST_TEMPLATE_URL")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def embedded_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded PostgreSQL 18 of this session's tests."""
-    if _TEMPLATE is not None:
-        yield dsn_of(_TEMPLATE, "postgres")
+    if STANDING is not None:
+        yield dsn_of(STANDING, "postgres")
         return
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as server:
         yield server.dsn
@@ -85,63 +81,39 @@ async def _accepts(dsn: str) -> None:
                 await asyncio.sleep(0.05)  # no event tells that another program's server is ready
 
 
-@pytest.fixture(scope="session", params=["postgresql-18", "postgresql-15"])
-def server_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each PostgreSQL that restante promises to run on."""
-    if request.param == "postgresql-18":
-        yield request.getfixturevalue("embedded_dsn")
-    elif not (_DEBIAN_15 / "postgres").exists():
+@pytest.fixture(scope="session")
+def debian_15_dsn() -> Iterator[str]:
+    """Of this session, like `embedded_dsn`: a parametrized fixture would start one for each file."""
+    if not (_DEBIAN_15 / "postgres").exists():
         pytest.skip("Debian's postgresql-15 is not installed here")
-    else:
-        yield from _debian_15()
+    yield from _debian_15()
+
+
+@pytest.fixture(scope="session", params=["postgresql-18", "postgresql-15"])
+def server_dsn(request: pytest.FixtureRequest) -> str:
+    """Each PostgreSQL that restante promises to run on."""
+    name = "embedded_dsn" if request.param == "postgresql-18" else "debian_15_dsn"
+    return str(request.getfixturevalue(name))
+
+
+@cache
+def _server(server_dsn: str) -> Server:
+    server = Server(server_dsn)
+    asyncio.run(server.prepare())
+    return server
 
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """A migrated database that others are copies of; its name."""
-    if _TEMPLATE is None:
-        asyncio.run(make_template(server_dsn))
+    _server(server_dsn)
     return TEMPLATE
-
-
-async def make_template(server_dsn: str) -> None:
-    """Make the database that others are copies of anew."""
-    async with _admin(server_dsn) as admin:
-        await admin.execute(f"drop database if exists {TEMPLATE} with (force)")
-        await admin.execute(f"create database {TEMPLATE} encoding 'UTF8' template template0")
-    db = Database(dsn_of(server_dsn, TEMPLATE), connections=2)
-    await db.open()
-    await db.migrate()
-    await db.prepare_days(utc_now().date())
-    await db.close()
-
-
-class _admin:
-    """A connection to the server's own database."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-
-    async def __aenter__(self) -> asyncpg.Connection:
-        self._connection = await asyncpg.connect(self._dsn)
-        return self._connection
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connection.close()
-
-
-def dsn_of(server_dsn: str, database: str) -> str:
-    """The same server, another database."""
-    head, _, tail = server_dsn.partition("?")
-    return f"{head.rpartition('/')[0]}/{database}?{tail}"
 
 
 @pytest.fixture
 async def dsn(request: pytest.FixtureRequest, server_dsn: str, template: str) -> AsyncIterator[str]:
     """A migrated database of the test's own, which the test leaves with every promise of docs/invariants.md kept."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    async with _admin(server_dsn) as admin:
-        await admin.execute(f"create database {name} template {template}")
+    name = await _server(server_dsn).take()
     yield dsn_of(server_dsn, name)
     try:
         if "db" not in request.fixturenames:
@@ -150,8 +122,7 @@ async def dsn(request: pytest.FixtureRequest, server_dsn: str, template: str) ->
             await _assert_kept(request, database)
             await database.close()
     finally:
-        async with _admin(server_dsn) as admin:
-            await admin.execute(f"drop database {name} with (force)")
+        await _server(server_dsn).give_back(name)
 
 
 @pytest.fixture

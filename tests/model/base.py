@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from restante.flow import accounts
 from restante.store import queue
 from restante.store.database import Database
-from tests.conftest import dsn_of
+from tests.databases import dsn_of
 from tests.model.book import Account, Book, Task
 from tests.model.compare import differ, tables
 from tests.model.world import MODEL, Api, Flight, Worker, World

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from restante.store.embedded_postgres import EmbeddedPostgres
-from tests.conftest import TEMPLATE, dsn_of, make_template
+from tests.databases import TEMPLATE, dsn_of, make_template
 
 #: tests/conftest.py copies the database at this DSN, and starts no server.
 VARIABLE = "TEST_TEMPLATE_URL"
