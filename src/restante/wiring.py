@@ -49,14 +49,13 @@ class _OneLine(logging.Formatter):
     """A message stays on its line: paths, logins and providers' words are other people's, who could otherwise write
     lines of their own into the log. Tracebacks follow on lines of theirs."""
 
-    converter = time.gmtime  # type: ignore[assignment]
-
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
 
 
 def configure_logging(level: str) -> None:
     """One line an event to standard error: time in UTC, level, who, what."""
+    logging.Formatter.converter = time.gmtime
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setFormatter(
         _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")

@@ -94,12 +94,12 @@ WISHES: Final[dict[tuple[str, str], Callable[[Victim, Sequence[str]], list[Wish]
     ("GET", "/v3/appendix/status"): _plain("GET", "/v3/appendix/status"),
     ("POST", "/v3/appendix/webhook_resend"): _naming("/v3/appendix/webhook_resend", lambda login, one: [{"id": one}]),
     ("POST", "/v3/ai_optimization/id_list"): lambda victim, ids: [
-        Wish("POST", "/v3/ai_optimization/id_list", body)
-        for body in (_span(), _span(include_metadata=True), _span(sort="desc", limit=1000, offset=0))
+        Wish("POST", "/v3/ai_optimization/id_list", _span(**more))
+        for more in ({}, {"include_metadata": True}, {"sort": "desc", "limit": 1000, "offset": 0})
     ],
     ("POST", "/v3/ai_optimization/errors"): lambda victim, ids: [
-        Wish("POST", "/v3/ai_optimization/errors", body)
-        for body in (_span(), _span(filtered_function="pingback_url", limit=1000), list[Any]([{}]))
+        Wish("POST", "/v3/ai_optimization/errors", _span(**more))
+        for more in ({}, {"filtered_function": "pingback_url", "limit": 1000})
     ],
     ("POST", f"{PREFIX}/tasks/cancel"): _naming(
         f"{PREFIX}/tasks/cancel",

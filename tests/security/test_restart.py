@@ -196,13 +196,13 @@ def _refuses(port: int) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "datagram", "not listening", "nothing"])
 def test_what_was_passed_and_is_no_listening_socket_is_refused(tmp_path: Path, kind: str) -> None:
-    make: dict[str, Callable[[], int]] = {
+    made: dict[str, Callable[[], int]] = {
         "file": lambda: os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT),
         "datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach(),
         "not listening": lambda: socket.socket().detach(),
         "nothing": lambda: 1_000,
     }
-    fd = make[kind]()
+    fd = made[kind]()
     with pytest.raises(OperatorError, match=f"RESTANTE_FD cannot be used: descriptor {fd}"):
         listen(load({"RESTANTE_FD": str(fd)}))
     if kind != "nothing":
