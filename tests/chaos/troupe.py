@@ -173,7 +173,7 @@ class Troupe:
         for kind in self.missing()[: max(0, 2 - starting)]:
             self.start(kind)
 
-    async def ready(self, seconds: float = START_SECONDS) -> None:
+    async def ready(self, seconds: float = 3 * START_SECONDS) -> None:
         """Wait until all that are wanted serve."""
         async with asyncio.timeout(seconds):
             while self.missing() or not all(one.ready for one in self.members):

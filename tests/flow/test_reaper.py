@@ -58,7 +58,7 @@ async def test_while_nobody_could_be_heard_nobody_is_dead(db: Database, times: T
     await reaper.look()
     times.pass_by(LEASE / 4)
     await reaper.look()  # no gap: a look as usual
-    times.pass_by(LEASE / 2 + 1)
+    times.pass_by(LEASE * 3 / 4 + 1)
     await dead(db)
     for waited in (0.0, LEASE / 4, LEASE / 4, LEASE / 4):
         times.pass_by(waited)
@@ -67,6 +67,15 @@ async def test_while_nobody_could_be_heard_nobody_is_dead(db: Database, times: T
     times.pass_by(LEASE / 4)
     await reaper.look()
     assert await left(db) == 0, "it is dead after all"
+
+
+async def test_a_look_that_hangs_ends_no_lease_that_ran_out_meanwhile(db: Database, times: Times) -> None:
+    """The server stopped between reading its clock and ending leases: by then everybody's have run out."""
+    reaper = Reaper(db, LEASE)
+    await dead(db)
+    times.ahead = -timedelta(seconds=10)  # of what was read; the statement that ends leases comes ten seconds later
+    await reaper.look()
+    assert await left(db) == 1
 
 
 async def test_after_a_restart_of_the_server_a_lease_passes(db: Database, times: Times) -> None:

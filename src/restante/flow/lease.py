@@ -164,7 +164,7 @@ class Reaper:
     async def look(self) -> int:
         """End what may be ended; returns how many tasks and deliveries are ready again. Raises DatabaseLost."""
         now, started = await queue.clock(self._db)
-        gap = 2 * self._lease / HEARTBEATS_PER_LEASE  # looks are as frequent as heartbeats
+        gap = self._lease - self._lease / HEARTBEATS_PER_LEASE  # a heart that beat just before has so long left
         if self._seen is not None and now - self._seen > gap:
             log.warning(
                 "nobody was heard for %.1f s: all leases last a while longer", (now - self._seen).total_seconds()
@@ -172,13 +172,15 @@ class Reaper:
             self._heard = now
         self._seen = now
         heard = started if self._heard is None else max(started, self._heard)
-        return await reap(self._db) if now - heard >= self._lease else 0
+        return await reap(self._db, now) if now - heard >= self._lease else 0
 
 
-async def reap(db: Database) -> int:
-    """End leases that ran out and make their tasks and deliveries ready again; returns how many."""
+async def reap(db: Database, now: datetime | None = None) -> int:
+    """End leases that had run out by `now`, the database's time a moment ago, and make their tasks and deliveries ready
+    again; returns how many."""
+    now = now or (await queue.clock(db))[0]
     async with db.transaction() as tx:
-        dead = await queue.expire(tx)
+        dead = await queue.expire(tx, now)
         freed = await queue.free(tx, list(dead), lost=True) if dead else 0
         owed = await deliveries.free(tx, list(dead)) if dead else 0
     if dead:

@@ -238,9 +238,10 @@ async def clock(db: Session) -> tuple[datetime, datetime]:
     return row["now"], row["started"]
 
 
-async def expire(tx: Session) -> dict[int, str]:
-    """End the leases that ran out: {token: worker's name}. In one transaction with `free`, as its first statement."""
-    return {row["token"]: row["name"] for row in await tx.rows("expire_workers")}
+async def expire(tx: Session, now: datetime) -> dict[int, str]:
+    """End the leases that had run out by then: {token: worker's name}. In one transaction with `free`, as its first
+    statement."""
+    return {row["token"]: row["name"] for row in await tx.rows("expire_workers", now)}
 
 
 async def retire(tx: Session, token: int) -> None:
