@@ -15,6 +15,16 @@ from restante.wiring import utc_now
 Ill = Callable[..., Patient]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """CI has each of these on one PostgreSQL only, and `make test-long` on both: what differs between them is met by
+    the examination of a new database, which has both always."""
+    for item in items:
+        module, name = item.nodeid.split("::", 1)
+        twice = {"test_doctor.py": "postgresql-15", "test_backup.py": "postgresql-18"}.get(Path(module).name)
+        if twice is not None and twice in name and not name.startswith("test_a_new_database"):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture
 def patient(tmp_path: Path) -> Ill:
     """Makes one: `patient(db, PORT="1")`; by default it is well, as far as its files are concerned."""
