@@ -1,4 +1,4 @@
-"""A planted bug, so that it is known that the fuzzer finds bugs: the judge breaks on a webhook's port 7.
+"""A planted bug, so that it is known that the fuzzer finds bugs: the judge breaks on a webhook's port below 100.
 
 Nothing says so to the fuzzer: it has to keep a task that is judged to its webhook, and then to change the port.
 """
@@ -23,7 +23,7 @@ def _planted(data: bytes) -> None:
 
     def bad(url: str, allow: AllowList) -> bool:
         judged = good(url, allow)
-        if judged and urlsplit(url).port == 7:
+        if judged and 0 < (urlsplit(url).port or 0) < 100:
             raise Planted(url)
         return judged
 

@@ -38,7 +38,7 @@ def test_the_planted_bug_is_one() -> None:
     body = json.dumps([{"user_prompt": "hi", "model_name": "plain", "pingback_url": "http://a.example:7/"}]).encode()
     with pytest.raises(Planted):
         PLANTED(b"\0" + body)
-    PLANTED(b"\0" + body.replace(b":7/", b":8/"))
+    PLANTED(b"\0" + body.replace(b":7/", b":700/"))
 
 
 def test_words_are_what_libfuzzer_reads() -> None:
