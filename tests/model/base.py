@@ -143,7 +143,7 @@ class Base(RuleBasedStateMachine):
         self.lane = await queue.ensure_lane(self.db, MODEL.provider, "", MODEL.served)
         self.workers = [await self.world.worker(f"worker {number}") for number in range(2)]
         self.api = await self.world.api()
-        self.living = {one.lease.token: True for one in (*self.workers, self.api)}
+        self.living = {one.lease.token: True for one in self.processes}
 
     # --- after each step -------------------------------------------------------------------------------
 
@@ -169,14 +169,17 @@ class Base(RuleBasedStateMachine):
         return of[pick % len(of)]
 
     @property
+    def processes(self) -> list[Worker | Api]:
+        return [*self.workers, self.api]
+
+    @property
     def tasks(self) -> list[Task]:
         return list(self.book.tasks.values())
 
     def note_flights(self) -> None:
         """Calls and webhooks that began; those that were cut off are forgotten."""
         known = {id(flight) for _, flight in self.flights}
-        processes: list[Worker | Api] = [*self.workers, self.api]
-        for one in processes:
+        for one in self.processes:
             mine = one.calling + (one.sending if isinstance(one, Worker) else [])
             self.flights += [(one, flight) for flight in mine if id(flight) not in known]
         self.flights = [(one, flight) for one, flight in self.flights if not flight.run.done()]

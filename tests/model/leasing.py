@@ -18,7 +18,7 @@ class Leasing(Running):
     @rule(who=st.integers(0, 2))
     def a_lease_runs_out(self, who: int) -> None:
         """Of a process that is frozen or cut off; what it runs goes on."""
-        token = [*self.workers, self.api][who].lease.token
+        token = self.processes[who].lease.token
         if token in self.living:
             self.living[token] = False
             self.run(
@@ -28,7 +28,7 @@ class Leasing(Running):
     @rule(who=st.integers(0, 2))
     def a_process_dies(self, who: int) -> None:
         """Another begins in its place; what it had asked may still answer, late."""
-        token = [*self.workers, self.api][who].lease.token
+        token = self.processes[who].lease.token
 
         async def work() -> None:
             if token in self.living:
@@ -40,7 +40,7 @@ class Leasing(Running):
                 self.api = await self.world.api()
             else:
                 self.workers[who] = await self.world.worker(f"worker {who} again")
-            self.living[[*self.workers, self.api][who].lease.token] = True
+            self.living[self.processes[who].lease.token] = True
 
         self.run(work())
 
