@@ -503,6 +503,7 @@ async def test_what_is_forgotten_is_not_said_to_be_resent(shop: Shop, db: Databa
     assert not await differences(db)
 
 
+@pytest.mark.breaks_invariants
 async def test_resending_begins_the_schedule_anew_from_any_state(shop: Shop, db: Database) -> None:
     """Parked and given up are ready at once; what is ready or leased needs no second one."""
     ids = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 5)
@@ -589,6 +590,7 @@ async def test_a_failure_recorded_while_its_task_is_being_fetched_leaves_it_unli
     assert await listed(shop) == []
 
 
+@pytest.mark.breaks_invariants
 async def test_ended_deliveries_leave_after_their_time_and_open_ones_stay(shop: Shop, db: Database) -> None:
     ids = await posted_and_settled(shop, *[{"postback_url": "http://127.0.0.1:1/"}] * 6)
     changes = ["state = 0", "state = 1, run_at = now()", "state = 2, token = 7", "state = 3, body = null",

@@ -145,11 +145,6 @@ class Base(RuleBasedStateMachine):
         self.api = await self.world.api()
         self.living = {one.lease.token: True for one in self.processes}
 
-    @property
-    def processes(self) -> list[Worker | Api]:
-        """Both workers, and the API."""
-        return [*self.workers, self.api]
-
     # --- after each step -------------------------------------------------------------------------------
 
     @invariant()
@@ -172,6 +167,10 @@ class Base(RuleBasedStateMachine):
 
     def pick(self, pick: int, of: Sequence[T]) -> T:
         return of[pick % len(of)]
+
+    @property
+    def processes(self) -> list[Worker | Api]:
+        return [*self.workers, self.api]
 
     @property
     def tasks(self) -> list[Task]:

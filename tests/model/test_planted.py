@@ -9,9 +9,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from restante.core import pricing
 from restante.core.money import Nano
-from restante.core.pricing import STANDARD_HOLD
+from restante.core.pricing import STANDARD_HOLD, charge
 from restante.flow import settle
 from restante.store import database
 from tests.model.leaving import Machine
@@ -37,8 +36,7 @@ def statement(name: str, *changes: tuple[str, str]) -> Plant:
 
 def no_refund(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model did not use of the hold is kept."""
-    meant = pricing.charge
-    monkeypatch.setattr(settle, "charge", lambda fee, spent: Nano(max(meant(fee, spent), STANDARD_HOLD)))
+    monkeypatch.setattr(settle, "charge", lambda fee, spent: Nano(max(charge(fee, spent), STANDARD_HOLD)))
 
 
 PLANTED: Sequence[tuple[str, Plant]] = (

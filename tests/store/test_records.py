@@ -17,6 +17,8 @@ from restante.store.schema import migrations
 from restante.wiring import utc_now
 from tests.databases import dsn_of
 
+pytestmark = pytest.mark.breaks_invariants  # its tasks are rows of one table only
+
 
 async def insert(db: Database, rows: list[tuple[datetime, int]]) -> list[tuple[datetime, str, int]]:
     """Tasks of these times and accounts; (posted at, id, account)."""

@@ -228,9 +228,10 @@ async def test_each_id_is_judged_alone(restante: Restante, shop: Shop, http: Htt
     # The hundred-and-first is one too many; an answer whose time is over is known, and gone.
     many = await ask(restante, shop, RESEND, *({"id": unknown} for _ in range(101)))
     assert Counter(entry["status_code"] for entry in many) == {40401: 100, 40006: 1}
-    await asyncio.to_thread(restante.look, lambda db: db._on.execute("delete from answer where id = $1", plain))
-    [gone] = await ask(restante, shop, RESEND, {"id": plain})
-    assert (gone["status_code"], gone["status_message"]) == (40403, "Results Expired.")
+    gone = "with answers as (delete from answer where id = $1) delete from task_request where id = $1"
+    await asyncio.to_thread(restante.look, lambda db: db._on.execute(gone, plain))
+    [over] = await ask(restante, shop, RESEND, {"id": plain})
+    assert (over["status_code"], over["status_message"]) == (40403, "Results Expired.")
 
 
 @pytest.mark.contract("10.1 PyPI dataforseo-client")

@@ -7,7 +7,7 @@ with part as materialized (
     select q.id, q.account_id, case
             when t.id is null then 'I6: in the queue, and no task'
             when t.state <> 0 then 'I6: in the queue, and final'
-            when (t.account_id, t.held, t.posted_at) is distinct from (q.account_id, q.held, q.posted_at)
+            when (t.account_id, t.held) is distinct from (q.account_id, q.held)
                 or (q.lane = 0) <> (t.function = $3) then 'I6: queued as another'
             when q.state = 2 and not exists (select from worker w where w.token = q.token) then 'I11: leased to nobody'
             when q.state <> 1 and q.batch is not null then 'I11: in a batch, and not waiting for it'
