@@ -54,7 +54,7 @@ def _mutmut(names: list[str], jobs: int, seconds: float) -> None:
     """Run mutmut until it has judged every mutant or the time is over."""
     Path("mutants/src").mkdir(parents=True, exist_ok=True)  # Python never looks again where it saw no directory
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path("mutants", part).resolve()) for part in ("src", ""))}
-    command = [Path(sys.executable).parent / "mutmut", "run", "--max-children", str(jobs), *names]
+    command = [str(Path(sys.executable).parent / "mutmut"), "run", "--max-children", str(jobs), *names]
     process = subprocess.Popen(command, env=environ)
     try:
         process.wait(None if seconds == float("inf") else seconds)
