@@ -96,7 +96,8 @@ def table(rows: list[Row]) -> str:
         "| | mutants | killed | of them timed out | survived | not judged | killed |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    everything = Row("together", *(sum(row[at] for row in rows) for at in range(1, 6)))  # type: ignore[misc]
+    figures = [row[1:] for row in rows]
+    everything = Row("together", *(sum(column) for column in zip(*figures, strict=True)))
     for row in [*rows, everything]:
         lines.append("| " + " | ".join(map(str, row)) + f" | {row.score:.1%} |")
     return "\n".join(lines)

@@ -22,7 +22,9 @@ from tests.mutation.statements import MUTANTS, TESTS, Mutant
 
 KEPT = Path("mutants/sql.json")
 SECONDS = 240  # for all tests of a mutant; each has half a minute
-ARGUMENTS = ["-x", "-q", "-k", "not postgresql-15", "-o", "timeout=30", "-p", "no:cacheprovider", "--tb=no"]
+#: pytest finds itself imported already, by us.
+_IMPORTED = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+ARGUMENTS = [*_IMPORTED, "-x", "-q", "-k", "not postgresql-15", "-o", "timeout=30", "-p", "no:cacheprovider", "--tb=no"]
 
 
 def changed(mutant: Mutant) -> str:
@@ -53,15 +55,21 @@ def run(only: str = "", seconds: float = float("inf")) -> None:
     todo = [one for one in MUTANTS if one.statement.startswith(only) and not verdicts.get(key(one))]
     if not todo:
         return
-    pytest.main(["--collect-only", "-qqq", *_tests(*TESTS)])
+    if pytest.main(["--collect-only", "-qqq", *_IMPORTED, *_tests(*TESTS)]):
+        raise RuntimeError("the tests cannot be collected")
     for number, mutant in enumerate(todo, 1):
         if time.monotonic() > until:
             return
         verdict = _judge(mutant)
-        verdicts[key(mutant)] = verdict
         KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(verdicts, indent=1, sort_keys=True))
+        KEPT.write_text(json.dumps(kept() | {key(mutant): verdict}, indent=1, sort_keys=True))
         print(f"{number}/{len(todo)} {mutant.statement}: {mutant.what}: {verdict or 'SURVIVED'}", flush=True)
+
+
+def _last(mutant: Mutant) -> str:
+    """The test that found it the last time, before the statement changed: it comes first."""
+    before = f"{mutant.statement}: {mutant.what} "
+    return next((verdict.partition("[")[0] for one, verdict in kept().items() if one.startswith(before)), "")
 
 
 def _tests(*statements: str) -> list[str]:
@@ -86,19 +94,21 @@ async def _check(mutants: Sequence[Mutant]) -> None:
 
 
 def _judge(mutant: Mutant) -> str:
-    out = KEPT.parent / "sql.out"
+    out = KEPT.parent / f"sql-{os.getpid()}.out"
     out.parent.mkdir(exist_ok=True)
     pid = os.fork()
     if pid == 0:
         _child(mutant, out)
     status = _wait(pid, time.monotonic() + SECONDS)
+    said = out.read_text()
+    out.unlink()
     if status is None:
         return "timed out"
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py::\S+)", out.read_text(), re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py::\S+)", said, re.MULTILINE)
     if not found:
-        raise RuntimeError(f"{mutant}: the tests ended strangely:\n{out.read_text()}")
+        raise RuntimeError(f"{mutant}: the tests ended strangely:\n{said}")
     return found[1].removesuffix("[postgresql-18]")
 
 
@@ -110,7 +120,11 @@ def _child(mutant: Mutant, out: Path) -> None:
             os.dup2(file.fileno(), 2)
         text, original = changed(mutant), database.statement
         setattr(database, "statement", lambda name: text if name == mutant.statement else original(name))  # noqa: B010
-        code = int(pytest.main([*ARGUMENTS, *_tests(mutant.statement)]))
+        module, _, name = _last(mutant).partition("::")
+        if name:
+            code = int(pytest.main([*ARGUMENTS, "-k", f"{name} and not postgresql-15", f"tests/flow/{module}"]))
+        if code in (0, 99, pytest.ExitCode.NO_TESTS_COLLECTED):
+            code = int(pytest.main([*ARGUMENTS, *_tests(mutant.statement)]))
     finally:
         sys.stdout.flush()
         os._exit(code)
