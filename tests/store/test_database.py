@@ -20,7 +20,7 @@ from restante.store.database import Conflict, Database, DatabaseLost, Session, s
 from restante.store.queue import BEFORE_ALL
 from restante.store.schema import migrations
 from restante.wiring import utc_now
-from tests.conftest import dsn_of
+from tests.databases import dsn_of
 
 MIGRATE = """
 import asyncio, sys

@@ -24,7 +24,7 @@ from restante.store.database import Database, statement
 from restante.store.queue import BEFORE_ALL
 from restante.store.tasks import GEMINI
 from restante.wiring import utc_now
-from tests.conftest import dsn_of
+from tests.databases import dsn_of
 from tests.support import differences, open_account
 
 GROUP = 1_000

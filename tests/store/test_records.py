@@ -15,7 +15,7 @@ from restante.store import tasks
 from restante.store.database import Database
 from restante.store.schema import migrations
 from restante.wiring import utc_now
-from tests.conftest import dsn_of
+from tests.databases import dsn_of
 
 
 async def insert(db: Database, rows: list[tuple[datetime, int]]) -> list[tuple[datetime, str, int]]:

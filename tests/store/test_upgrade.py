@@ -17,7 +17,7 @@ from restante.store import queue
 from restante.store.database import Database
 from restante.store.schema import migrations
 from restante.wiring import utc_now
-from tests.conftest import dsn_of
+from tests.databases import dsn_of
 from tests.support import COMMAND, Process, environment
 
 OLD = 4  # the migration that the tests' old databases are at
