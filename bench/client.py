@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import msgspec
 
 from bench.installation import Client
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _IDLE_SECONDS = 2.0  # uvicorn closes after 5

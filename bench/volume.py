@@ -25,7 +25,7 @@ from bench import machine
 from bench.client import MODEL, Connection, accepted, get, prompt
 from bench.installation import Client, Installation, installed
 from restante.core.limits import TASKS_PER_POST
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 
 _LISTED = re.compile(rb'"id":"([0-9a-f-]{36})","se"')
 _SIZES = """

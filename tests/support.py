@@ -19,7 +19,7 @@ from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.store.database import Database, Session
 from restante.store.embedded_postgres import EmbeddedPostgres
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from restante.wiring import utc_now
 
 T = TypeVar("T")

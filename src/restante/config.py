@@ -378,15 +378,6 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
-def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment that makes a child process's settings these and no others. The password is left out: only the
-    first start needs it."""
-    fields = settings.__struct_fields__
-    others = {name: text for name, text in environ.items() if name not in {variable(field) for field in fields}}
-    values = {field: getattr(settings, field) for field in fields if field != "password"}
-    return others | {variable(field): _text(value) for field, value in values.items() if value is not None}
-
-
 def _usd(field: str, text: str) -> Nano:
     try:
         amount = parse_usd(text)
@@ -395,10 +386,6 @@ def _usd(field: str, text: str) -> Nano:
     if amount < 0:
         raise OperatorError(f"{variable(field)} cannot be used: it is negative.", "0 is without limit.")
     return amount
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -7,21 +7,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
 from restante.app import address, listen, serving
-from restante.config import Settings, environment
-from restante.core.credentials import matches
-from restante.core.errors import OperatorError
+from restante.config import Settings, variable
 from restante.core.limits import WORKER_KILL_SECONDS, WORKER_LIVED_SECONDS, WORKER_RESTART_SECONDS
-from restante.core.money import parse_usd
-from restante.flow import accounts
-from restante.store import accounts as stored
+from restante.operator_account import operator_account
 from restante.store.database import Database
-from restante.wiring import background, database, gemini_names, utc_now
+from restante.wiring import background, database, gemini_names
 
 log = logging.getLogger("restante.up")
 
@@ -55,53 +50,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 yield Running(url, login, password, db, server)
     finally:
         server_socket.close()
-
-
-async def operator_account(db: Database, settings: Settings) -> tuple[str, str | None]:
-    """The operator's login, and the password if this start generated one.
-
-    The first start makes the account, metered. A generated password is in `password_file` before the account exists,
-    so that no crash can lose it. Raises OperatorError for a weak RESTANTE_PASSWORD or an unusable RESTANTE_BALANCE.
-    """
-    login = await accounts.operator(db)
-    if login is not None:
-        await _compare(db, login, settings)
-        return login, None
-    try:
-        balance = parse_usd(settings.balance)
-    except ValueError as error:
-        raise OperatorError(f"RESTANTE_BALANCE cannot be used: {error}.") from None
-    password = settings.password or accounts.new_password()
-    if settings.password is None:
-        keep_password(settings, password)
-    if not await accounts.open_operator(db, settings.login, password, balance=balance, now=utc_now()):
-        return await operator_account(db, settings)  # another restante, started at the same moment, made it
-    log.info("made the operator's account %s", settings.login)
-    return settings.login, password if settings.password is None else None
-
-
-async def _compare(db: Database, login: str, settings: Settings) -> None:
-    """Say so when the environment names another operator, or another password, than the first start made."""
-    known = (await stored.credentials(db, [login]))[login]
-    if settings.login != login:
-        log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
-    elif settings.password and not matches(settings.password, await accounts.pepper(db), known.digests):
-        log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
-
-
-def keep_password(settings: Settings, password: str) -> Path:
-    """Write a generated password where only this user can read it; returns the file."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    path = password_file(settings)
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-        file.write(password + "\n")
-    return path
-
-
-def password_file(settings: Settings) -> Path:
-    """Where the operator's generated password is kept when no terminal could show it."""
-    return settings.data_dir / "operator-password"
 
 
 @contextlib.asynccontextmanager
@@ -167,3 +115,16 @@ async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
         log.error("worker %d did not end within %.0f s and is killed; its tasks go to others", process.pid, seconds)
         process.kill()
         await process.wait()
+
+
+def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment that makes a child process's settings these and no others. The password is left out: only the
+    first start needs it."""
+    fields = settings.__struct_fields__
+    others = {name: text for name, text in environ.items() if name not in {variable(field) for field in fields}}
+    values = {field: getattr(settings, field) for field in fields if field != "password"}
+    return others | {variable(field): _text(value) for field, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from restante.core.pricing import LIVE_FEE, STANDARD_FEE
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 
 POSTERS = 3
 LIVERS = 2

@@ -15,7 +15,7 @@ import aiohttp
 import asyncpg
 
 from restante.store.embedded_postgres import EmbeddedPostgres
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from tests.support import OPERATOR, START_SECONDS, Http, Process, environment
 
 HTTP = Callable[[Http], Any]

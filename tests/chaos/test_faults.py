@@ -18,7 +18,7 @@ import pytest
 
 from restante.core.pricing import LIVE_FEE
 from restante.faults import Kind, Point
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from tests.chaos.processes import House, assert_gone, eventually, house
 from tests.chaos.test_kill import account, priced
 from tests.chaos.test_webhooks import Client, client

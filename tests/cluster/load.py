@@ -11,7 +11,7 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 
 CLIENTS = 4
 TASKS_PER_POST = 10

@@ -14,7 +14,7 @@ import pytest
 
 from restante.flow import accounts
 from restante.store.database import Database
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from restante.wiring import utc_now
 from tests.contract.shape import TIME, check, envelope
 from tests.contract.shape import task as entry_spec

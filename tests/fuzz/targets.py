@@ -25,7 +25,7 @@ from restante.core.task import Model, Prompt, fingerprint, parse_id, read_prompt
 from restante.flow.accept import Judged
 from restante.store.accounts import Credentials
 from restante.web import judge, wire
-from restante.web.api import FAMILY, Api
+from restante.web.api import Api
 from restante.web.auth import Passwords
 from restante.web.fast_path import FastPath
 from restante.web.fields import Asked
@@ -33,6 +33,7 @@ from restante.web.formats import Formats
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
 from restante.web.records import Records
 from restante.web.respond import json_text
+from restante.web.wire import FAMILY
 from restante.webhooks.address_guard import AddressRefused, AllowList, socket_factory
 from restante.webhooks.redirects import _is_page
 from restante.webhooks.target import target

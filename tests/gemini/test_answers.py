@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from restante.store.database import Database
-from restante.web.own import PREFIX
+from restante.web.wire import OURS
 from tests.emulators.gemini import GeminiEmulator
 from tests.emulators.grounding import REDIRECTS, SUGGESTIONS
 from tests.support import OPERATOR, Http, Restante, differences, task
@@ -186,7 +186,7 @@ async def test_what_a_retry_may_mend_goes_back_to_the_queue(service: Restante, d
                 await asyncio.sleep(0.02)  # what another process commits sends no event
         [still] = (await http.get(f"task_get/{entry['id']}"))["tasks"]
         assert still["status_code"] in (40601, 40602)
-    async with Http(service.url + PREFIX) as own:
+    async with Http(service.url + OURS) as own:
         await own.send("POST", "tasks/cancel", msgspec.json.encode({"tag": "mendable"}))
 
 
@@ -213,7 +213,7 @@ async def test_live_is_grounded_too(service: Restante) -> None:
     [note] = found["items"][0]["sections"][0]["annotations"]
     assert (note["text"], note["direct_url"]) == ("Zürich", "https://www.zh.ch/page-0")
     assert entry["cost"] == 0.038386  # 0.0006 + 0.037786
-    status, _, _ = await fetch(f"{service.url}{PREFIX}/tasks/{entry['id']}/raw")
+    status, _, _ = await fetch(f"{service.url}{OURS}/tasks/{entry['id']}/raw")
     assert status == 404  # nothing of a live task is kept
 
 
@@ -256,7 +256,7 @@ async def fetch(url: str, login: tuple[str, str] = OPERATOR) -> tuple[int, Any, 
 
 async def test_the_reply_is_kept_byte_for_byte(service: Restante) -> None:
     entry = await ask(service, "q [[text=Ja. 🚆]] [[search=alpine]]", web_search=True)
-    url = f"{service.url}{PREFIX}/tasks/{entry['id']}"
+    url = f"{service.url}{OURS}/tasks/{entry['id']}"
     status, headers, body = await fetch(f"{url}/raw")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert headers["X-Price-Date"] >= "2026-10-14"
@@ -274,14 +274,14 @@ async def test_the_reply_is_kept_byte_for_byte(service: Restante) -> None:
 
 async def test_there_is_not_always_one(service: Restante) -> None:
     plain = await ask(service, "q")
-    status, _, body = await fetch(f"{service.url}{PREFIX}/tasks/{plain['id']}/suggestions")
+    status, _, body = await fetch(f"{service.url}{OURS}/tasks/{plain['id']}/suggestions")
     assert (status, msgspec.json.decode(body)) == (404, {"error": "the answer has no search suggestions"})
     failed = await ask(service, "q [[blocked=SAFETY]]")
     for wrong in (failed["id"], "x", "11201415-0001-0613-0000-5d0c1be9a7f3", failed["id"].replace("-0001-", "-0002-")):
-        status, _, _ = await fetch(f"{service.url}{PREFIX}/tasks/{wrong}/raw")
+        status, _, _ = await fetch(f"{service.url}{OURS}/tasks/{wrong}/raw")
         assert status == 404, wrong
     other = await asyncio.to_thread(service.account, "another", "1")
-    status, _, _ = await fetch(f"{service.url}{PREFIX}/tasks/{plain['id']}/raw", other)
+    status, _, _ = await fetch(f"{service.url}{OURS}/tasks/{plain['id']}/raw", other)
     assert status == 404
     command = await asyncio.to_thread(service.run, "task", "raw", failed["id"], "--url", service.url)
     assert command.returncode == 1 and "no reply of a provider is kept" in command.stderr
@@ -293,7 +293,7 @@ async def test_it_is_withheld_as_the_answer_is(service: Restante) -> None:
         [entry] = (await http.post([task("q [[search=a]]", web_search=True)]))["tasks"]
         found = (await http.answers([entry["id"]]))[entry["id"]]
     assert found["status_code"] == 40200  # $0.035 of a search: the balance is below zero
-    status, _, body = await fetch(f"{service.url}{PREFIX}/tasks/{entry['id']}/raw", debtor)
+    status, _, body = await fetch(f"{service.url}{OURS}/tasks/{entry['id']}/raw", debtor)
     assert (status, b"withheld" in body) == (402, True)
 
 

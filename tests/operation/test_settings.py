@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from restante.config import Settings, environment, load
+from restante.config import Settings, load
 from restante.core.errors import OperatorError
 from restante.flow import accounts
+from restante.operator_account import operator_account, password_file
 from restante.store import accounts as stored
 from restante.store.database import Database
-from restante.up import operator_account, password_file
+from restante.up import environment
 from tests.support import open_account
 
 PASSWORD = "a Password of 27 letters"

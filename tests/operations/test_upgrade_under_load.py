@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from restante.store.schema import migrations
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from tests.chaos.processes import eventually, house
 from tests.support import OPERATOR, Process, task
 

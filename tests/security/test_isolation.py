@@ -21,11 +21,10 @@ from restante.core.allowance import LIMIT_NAMES, Allowance
 from restante.flow import accounts
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
-from restante.web.api import FAMILY
 from restante.web.application import create_app
 from restante.web.health import Health
-from restante.web.own import PREFIX
 from restante.web.rate_limit import RateLimits
+from restante.web.wire import FAMILY, OURS
 from restante.wiring import utc_now
 from tests.support import Http, Restante, open_account, task
 from tests.web.calls import Answered, Shop, call, fetched, listed, one_task
@@ -101,8 +100,8 @@ WISHES: Final[dict[tuple[str, str], Callable[[Victim, Sequence[str]], list[Wish]
         Wish("POST", "/v3/ai_optimization/errors", _span(**more))
         for more in ({}, {"filtered_function": "pingback_url", "limit": 1000})
     ],
-    ("POST", f"{PREFIX}/tasks/cancel"): _naming(
-        f"{PREFIX}/tasks/cancel",
+    ("POST", f"{OURS}/tasks/cancel"): _naming(
+        f"{OURS}/tasks/cancel",
         lambda login, one: {"ids": [one]},
         lambda login, one: {"ids": [one], "login": login},
         lambda login, one: {"ids": [one], "everyone": True},
@@ -111,12 +110,12 @@ WISHES: Final[dict[tuple[str, str], Callable[[Victim, Sequence[str]], list[Wish]
         lambda login, one: {"all": True, "login": login},
         lambda login, one: {"all": True, "everyone": True},
     ),
-    ("POST", f"{PREFIX}/account/pause"): _naming(f"{PREFIX}/account/pause", lambda login, one: {"login": login}),
-    ("POST", f"{PREFIX}/account/resume"): _naming(f"{PREFIX}/account/resume", lambda login, one: {"login": login}),
-    ("POST", f"{PREFIX}/models/pause"): _plain("POST", f"{PREFIX}/models/pause", {"model": "gemini-2.5-flash"}),
-    ("POST", f"{PREFIX}/models/resume"): _plain("POST", f"{PREFIX}/models/resume", {"model": "gemini-2.5-flash"}),
-    ("GET", f"{PREFIX}/tasks/{{task_id}}/raw"): _by_path("GET", f"{PREFIX}/tasks/{{task_id}}/raw"),
-    ("GET", f"{PREFIX}/tasks/{{task_id}}/suggestions"): _by_path("GET", f"{PREFIX}/tasks/{{task_id}}/suggestions"),
+    ("POST", f"{OURS}/account/pause"): _naming(f"{OURS}/account/pause", lambda login, one: {"login": login}),
+    ("POST", f"{OURS}/account/resume"): _naming(f"{OURS}/account/resume", lambda login, one: {"login": login}),
+    ("POST", f"{OURS}/models/pause"): _plain("POST", f"{OURS}/models/pause", {"model": "gemini-2.5-flash"}),
+    ("POST", f"{OURS}/models/resume"): _plain("POST", f"{OURS}/models/resume", {"model": "gemini-2.5-flash"}),
+    ("GET", f"{OURS}/tasks/{{task_id}}/raw"): _by_path("GET", f"{OURS}/tasks/{{task_id}}/raw"),
+    ("GET", f"{OURS}/tasks/{{task_id}}/suggestions"): _by_path("GET", f"{OURS}/tasks/{{task_id}}/suggestions"),
 }
 OPEN: Final = {"/openapi.json", "/docs", "/docs/docs.css", "/healthz", "/readyz"}  # to everybody, without a password
 
@@ -143,7 +142,7 @@ async def _become_victim(restante: Restante) -> Victim:
         keyed = await call("POST", f"{restante.family}/task_post", shop.credentials, body, {"Idempotency-Key": KEY})
         ids["keyed"] = one_task(keyed.json)["id"]
         await fetched(http, ids["keyed"], until=20000)
-        assert (await call("POST", f"{restante.url}{PREFIX}/account/pause", shop.credentials, b"{}")).status == 200
+        assert (await call("POST", f"{restante.url}{OURS}/account/pause", shop.credentials, b"{}")).status == 200
         ids["queued"] = one_task(await http.post([task(f"{MARK} prompt", **own)]))["id"]
     made = Victim(shop, login, ids)
     await _has_something_of_everything(restante, made)
@@ -175,8 +174,8 @@ async def _has_something_of_everything(restante: Restante, victim: Victim) -> No
         ("POST", "/v3/ai_optimization/id_list", _span(include_metadata=True)),
         ("POST", "/v3/ai_optimization/errors", [{}]),
         ("POST", "/v3/appendix/webhook_resend", [{"id": ids["failed"]}]),
-        ("GET", f"{PREFIX}/tasks/{ids['searched']}/raw", None),
-        ("GET", f"{PREFIX}/tasks/{ids['searched']}/suggestions", None),
+        ("GET", f"{OURS}/tasks/{ids['searched']}/raw", None),
+        ("GET", f"{OURS}/tasks/{ids['searched']}/suggestions", None),
     ):
         answered = await call(method, own[0] + path, own[1], None if body is None else json.dumps(body).encode())
         assert MARK in answered.body.decode(), (path, answered)

@@ -27,8 +27,7 @@ from restante.config import load
 from restante.core.errors import OperatorError
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
-from restante.web.api import FAMILY
-from restante.web.own import PREFIX
+from restante.web.wire import FAMILY, OURS
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
 from restante.wiring import build_models
@@ -248,9 +247,9 @@ async def strangers_and_mistakes(made: Scene) -> None:
         f"Basic {token}", f"Basic {token * 500}",
     ):  # fmt: skip
         await made.client("GET", f"{FAMILY}/models", proof=proof)
-    for path in (f"{FAMILY}/models", "/v3/nothing", "/nothing", f"{PREFIX}/nothing", "/docs"):
+    for path in (f"{FAMILY}/models", "/v3/nothing", "/nothing", f"{OURS}/nothing", "/docs"):
         await made.client("GET", f"{path}?api_key={SECRETS['a token in a query']}")
-    await made.client("POST", f"{PREFIX}/tasks/cancel", {"ids": 17})
+    await made.client("POST", f"{OURS}/tasks/cancel", {"ids": 17})
 
 
 async def without_a_database(made: Scene) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from restante.wiring import utc_now
 from tests.support import OPERATOR, task
 

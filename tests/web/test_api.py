@@ -16,7 +16,7 @@ from restante.core.task import Function, Model, mint_id
 from restante.flow import accounts
 from restante.providers.registry import scripted_models
 from restante.store.database import Database
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from restante.wiring import utc_now
 from tests.support import Http, Restante, differences, task
 from tests.web.calls import (

@@ -17,7 +17,7 @@ from restante.core.limits import STATUS_QUEUE_SECONDS
 from restante.core.task import Function
 from restante.providers.api_key import KEY_REJECTED
 from restante.store.database import Database
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from tests.support import Http, Process, Restante, differences, running, task
 from tests.web.calls import ENVELOPE_KEYS, TASK_KEYS, Answered, Shop, call, check_id, one_task, open_shop
 

@@ -17,7 +17,7 @@ from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import Refusal
 from restante.core.task import Prompt
 from restante.web import wire
-from restante.web.api import FAMILY, Api
+from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.judge import DOCUMENTED, RELAXED, Format, Judge
@@ -28,6 +28,7 @@ from restante.web.posted import PostedTask
 from restante.web.rate_limit import RateLimits
 from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
+from restante.web.wire import FAMILY
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop, basic, call, fetched, one_task
 

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from restante.web.own import PREFIX
+from restante.web.wire import OURS
 from tests.support import OPERATOR, Http, Restante, task
 
 
 async def cancel(restante: Restante, credentials: tuple[str, str] | None, which: object) -> tuple[int, Any]:
-    async with Http(restante.url + PREFIX, credentials) as http:
+    async with Http(restante.url + OURS, credentials) as http:
         return await http.send("POST", "tasks/cancel", msgspec.json.encode(which))
 
 
@@ -56,7 +56,7 @@ async def test_nobody_cancels_without_a_password_nor_anothers_tasks(restante: Re
 
 
 async def ask(restante: Restante, credentials: tuple[str, str], path: str, what: object) -> tuple[int, Any]:
-    async with Http(restante.url + PREFIX, credentials) as http:
+    async with Http(restante.url + OURS, credentials) as http:
         return await http.send("POST", path, b"" if what is None else msgspec.json.encode(what))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from restante.core.task import Function
 from restante.store.database import Database
-from restante.web.api import FAMILY
+from restante.web.wire import FAMILY
 from tests.support import Http, Process, Restante, differences, running, task
 from tests.web.calls import FAMILY_DATA, FAMILY_PATH, Answered, Shop, basic, call, check_id, one_task, open_shop
 

@@ -15,10 +15,10 @@ from restante.flow import accounts
 from restante.flow.erase import Erased
 from restante.flow.erase import erase as erase_texts
 from restante.flow.pause import pause_account
+from restante.operator_account import keep_password, password_file
 from restante.store import accounts as stored
 from restante.store.accounts import Account
 from restante.store.database import Database
-from restante.up import keep_password, password_file
 from restante.wiring import utc_now
 
 app = typer.Typer(help="Accounts: who may call, and their money.", no_args_is_help=True)

@@ -18,12 +18,12 @@ from restante.config import Settings, variable
 from restante.core.errors import OperatorError
 from restante.core.limits import BACKUP_REPORT_SECONDS
 from restante.flow import accounts
+from restante.operator_account import password_file
 from restante.store import base_backup, restoring
 from restante.store.base_backup import Label
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.store.inspection import Owed, owed
 from restante.store.schema import migrations
-from restante.up import password_file
 from restante.wiring import connected
 
 T = TypeVar("T")

@@ -8,18 +8,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from restante.core.errors import OK_CODE, OperatorError, Unauthorized
-from restante.web.api import FAMILY
-from restante.web.own import PREFIX
+from restante.web.wire import FAMILY, OURS
 
 
 class Client:
     """Speaks the five endpoints. Raises OperatorError when the server cannot be reached or refuses the login."""
 
     def __init__(self, url: str, login: str, password: str) -> None:
+        import aiohttp  # takes longer than all else that commands import
+
+        self._broken = (aiohttp.ClientError, TimeoutError, OSError)
         self._url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
             headers={"Authorization": aiohttp.encode_basic_auth(login, password, encoding="utf-8")},
@@ -49,7 +50,7 @@ class Client:
     async def cancel(self, which: dict[str, Any]) -> list[str]:
         """Cancel queued tasks by {"ids": [...]}, {"tag": ...} or {"all": True}, as the operator with "login" or
         "everyone"; the ids of those cancelled."""
-        answer = await self._send("POST", f"{PREFIX}/tasks/cancel", which)
+        answer = await self._send("POST", f"{OURS}/tasks/cancel", which)
         cancelled: list[str] | None = answer.get("cancelled")
         if cancelled is None:
             raise OperatorError(str(answer.get("error") or answer.get("status_message")))
@@ -58,7 +59,7 @@ class Client:
     async def raw(self, task_id: str, *, suggestions: bool = False) -> bytes:
         """The provider's own reply to a task, or the search suggestions in it. Raises OperatorError without one."""
         what = "suggestions" if suggestions else "raw"
-        return await self._body("GET", f"{PREFIX}/tasks/{quote(task_id, safe='')}/{what}")
+        return await self._body("GET", f"{OURS}/tasks/{quote(task_id, safe='')}/{what}")
 
     async def _body(self, method: str, path: str) -> bytes:
         status, body = await self._exchange(method, path)
@@ -87,7 +88,7 @@ class Client:
         try:
             async with self._session.request(method, f"{self._url}{path}", data=data) as response:
                 return response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except self._broken as error:
             raise OperatorError(
                 f"{self._url} cannot be reached: {error or type(error).__name__}.",
                 "Is `restante up` running? Another address: --url (RESTANTE_URL).",

@@ -22,7 +22,6 @@ from restante.store import accounts as stored
 from restante.store import ledger
 from restante.store.database import Database
 from restante.store.ledger import Receipt
-from restante.up import running
 from restante.wiring import utc_now
 
 _LOGIN: Final = "demo@localhost"
@@ -83,6 +82,8 @@ def _model(base: Settings) -> Any:
 
 
 async def _demo(own: Settings) -> None:
+    from restante.up import running  # takes longer than most other commands do
+
     print("starting restante: PostgreSQL, the API, a worker, the offline model ...", flush=True)
     async with running(own) as restante:
         password = await _account(restante.db)

@@ -1,23 +1,25 @@
-"""`restante up`, `api`, `worker`: the processes that serve."""
+"""`restante up`, `api`, `worker`: the processes that serve.
+
+What serves is imported when it does: it takes longer than most other commands do."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvloop
 
-from restante.app import address, listen, serving
 from restante.cli.common import err, settings
 from restante.config import Settings
 from restante.core.errors import OperatorError
-from restante.up import Running, operator_account, password_file, running
-from restante.web.api import FAMILY
+from restante.operator_account import operator_account, password_file
+from restante.web.wire import FAMILY
 from restante.wiring import database, gemini_names, open_many_files, stop_on_signals
-from restante.worker import working
+
+if TYPE_CHECKING:
+    from restante.up import Running
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (8000); 0 takes a free one.")]
@@ -46,6 +48,8 @@ def chosen_provider(provider: str | None, *, offline: bool) -> str | None:
 
 
 def _serve(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
     open_many_files()
     uvloop.run(work)  # on asyncio's own loop a call costs a fifth more CPU (measured)
 
@@ -64,6 +68,8 @@ def up(
 
 
 async def _up(loaded: Settings) -> None:
+    from restante.up import running
+
     stop = stop_on_signals()
     async with running(loaded) as restante:
         _greet(loaded, restante)
@@ -110,6 +116,8 @@ def api(
 
 
 async def _api(loaded: Settings) -> None:
+    from restante.app import address, listen, serving
+
     stop = stop_on_signals()
     gemini_names(loaded)
     with listen(loaded) as server_socket:
@@ -134,6 +142,8 @@ def worker(
 
 
 async def _worker(loaded: Settings, *, follow_stdin: bool) -> None:
+    from restante.worker import working
+
     stop = stop_on_signals()
     if follow_stdin:
         await _stop_at_end_of_input(stop)

@@ -16,7 +16,7 @@ from restante.cli.client import Client
 from restante.cli.common import confirm, err, print_json, print_table, quiet_settings
 from restante.core.errors import CREATED_CODE, ERROR_CODES_FROM, OperatorError, TaskHanded, TaskInQueue
 from restante.core.limits import TASKS_PER_POST
-from restante.up import password_file
+from restante.operator_account import password_file
 
 app = typer.Typer(help="Post prompts and fetch answers through the HTTP API.", no_args_is_help=True)
 

@@ -13,9 +13,9 @@ from restante.core.limits import DOCTOR_DISK_RESERVES, DOCTOR_KEY_SECONDS, DOCTO
 from restante.core.room import show_bytes
 from restante.doctor.finding import Finding, Patient, fault, fine, unknown, warning
 from restante.flow.room import Measure, measure
+from restante.operator_account import password_file
 from restante.providers.provider import Keyed
 from restante.store.embedded_cluster import MAJOR, RESTORING
-from restante.up import password_file
 from restante.wiring import Models, build_models
 
 # Variables of our prefix that are no settings of a process: tests, benchmarks, the command line's own.

@@ -55,8 +55,8 @@ from restante.web.judge import Judge, Verdict
 from restante.web.operation import Operation
 from restante.web.posted import REQUIRED, WEBHOOKS
 from restante.web.respond import account_of, allowance_of, answer, json_text, mint, path_of
+from restante.web.wire import FAMILY
 
-FAMILY = "/" + "/".join(wire.FAMILY_PATH)
 _POST_REFUSALS = (InvalidField, EmptyBody, InvalidBody, UnknownField)
 _MONEY_REFUSALS = (InsufficientFunds, CapReached, DuplicatesPerHour, DuplicatesPerDay)
 _RUN_REFUSALS = (ProviderFailed, InternalError)

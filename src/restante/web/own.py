@@ -24,9 +24,7 @@ from restante.store.database import Database
 from restante.web import body, examples
 from restante.web.operation import Operation
 from restante.web.respond import account_of, login_of
-from restante.web.wire import postback
-
-PREFIX = "/restante/v1"
+from restante.web.wire import OURS, postback
 
 T = TypeVar("T")
 
@@ -116,7 +114,7 @@ class Own:
         return [
             paths(
                 name="cancel_tasks",
-                path=f"{PREFIX}/tasks/cancel",
+                path=f"{OURS}/tasks/cancel",
                 summary="Cancel queued tasks",
                 description="Ends queued tasks of yours, named by one of `ids`, `tag` and `all`, and gives their money "
                 "back. Tasks that are running or finished, and ids that are not yours, are passed over. The operator "
@@ -129,7 +127,7 @@ class Own:
             ),
             account(
                 name="pause_account",
-                path=f"{PREFIX}/account/pause",
+                path=f"{OURS}/account/pause",
                 summary="Pause an account",
                 description="Its queued tasks wait and new ones are queued behind them; `live` is refused. Results can "
                 "be collected. The operator may name another account.",
@@ -138,7 +136,7 @@ class Own:
             ),
             account(
                 name="resume_account",
-                path=f"{PREFIX}/account/resume",
+                path=f"{OURS}/account/resume",
                 summary="Resume an account",
                 description="What waited goes on at once. What the operator paused, the operator alone resumes.",
                 endpoint=_answered(partial(self.account, paused=False)),
@@ -146,7 +144,7 @@ class Own:
             ),
             model(
                 name="pause_model",
-                path=f"{PREFIX}/models/pause",
+                path=f"{OURS}/models/pause",
                 summary="Pause a model",
                 description="For the operator: the model's tasks wait, whoever posted them; its `live` is refused.",
                 endpoint=_answered(partial(self.model, paused=True)),
@@ -154,7 +152,7 @@ class Own:
             ),
             model(
                 name="resume_model",
-                path=f"{PREFIX}/models/resume",
+                path=f"{OURS}/models/resume",
                 summary="Resume a model",
                 description="What waited goes on at once.",
                 endpoint=_answered(partial(self.model, paused=False)),

@@ -21,8 +21,9 @@ from restante.store.database import Database
 from restante.store.tasks import Raw
 from restante.web import examples
 from restante.web.operation import Operation
-from restante.web.own import PREFIX, Fault
+from restante.web.own import Fault
 from restante.web.respond import account_of, json_text
+from restante.web.wire import OURS
 
 _ID_PARAMETER: Final = {
     "name": "task_id",
@@ -61,7 +62,7 @@ class RawReplies:
         return [
             replies(
                 name="raw_reply",
-                path=f"{PREFIX}/tasks/{{task_id}}/raw",
+                path=f"{OURS}/tasks/{{task_id}}/raw",
                 summary="Read the provider's own reply",
                 description="What the provider said, byte for byte, kept as long as the answer. The header "
                 "`X-Price-Date` is the day of the prices that the charge was reckoned with.",
@@ -71,7 +72,7 @@ class RawReplies:
             ),
             replies(
                 name="search_suggestions",
-                path=f"{PREFIX}/tasks/{{task_id}}/suggestions",
+                path=f"{OURS}/tasks/{{task_id}}/suggestions",
                 summary="Read Google's search suggestions",
                 description="The HTML that Google wants shown beside a grounded answer, as it was sent. Show it in a "
                 "frame of its own: it is another's HTML.",

@@ -26,6 +26,8 @@ API: Final = "ai_optimization"
 FUNCTION: Final = "llm_responses"
 PLATFORM: Final = "gemini"
 FAMILY_PATH: Final = ("v3", API, PLATFORM, FUNCTION)
+FAMILY: Final = "/" + "/".join(FAMILY_PATH)
+OURS: Final = "/restante/v1"  # of what is ours
 
 #: What `data` begins with: for this family all of it (contract §1.1), for the appendix without `se`.
 LLM_RESPONSES: Final = msgspec.json.encode({"api": API, "function": FUNCTION, "se": PLATFORM})

@@ -1,0 +1,65 @@
+"""The operator's own account: made at the first start, its generated password where only the operator can read it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from restante.config import Settings
+from restante.core.credentials import matches
+from restante.core.errors import OperatorError
+from restante.core.money import parse_usd
+from restante.flow import accounts
+from restante.store import accounts as stored
+from restante.store.database import Database
+from restante.wiring import utc_now
+
+log = logging.getLogger("restante.up")
+
+
+async def operator_account(db: Database, settings: Settings) -> tuple[str, str | None]:
+    """The operator's login, and the password if this start generated one.
+
+    The first start makes the account, metered. A generated password is in `password_file` before the account exists,
+    so that no crash can lose it. Raises OperatorError for a weak RESTANTE_PASSWORD or an unusable RESTANTE_BALANCE.
+    """
+    login = await accounts.operator(db)
+    if login is not None:
+        await _compare(db, login, settings)
+        return login, None
+    try:
+        balance = parse_usd(settings.balance)
+    except ValueError as error:
+        raise OperatorError(f"RESTANTE_BALANCE cannot be used: {error}.") from None
+    password = settings.password or accounts.new_password()
+    if settings.password is None:
+        keep_password(settings, password)
+    if not await accounts.open_operator(db, settings.login, password, balance=balance, now=utc_now()):
+        return await operator_account(db, settings)  # another restante, started at the same moment, made it
+    log.info("made the operator's account %s", settings.login)
+    return settings.login, password if settings.password is None else None
+
+
+async def _compare(db: Database, login: str, settings: Settings) -> None:
+    """Say so when the environment names another operator, or another password, than the first start made."""
+    known = (await stored.credentials(db, [login]))[login]
+    if settings.login != login:
+        log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
+    elif settings.password and not matches(settings.password, await accounts.pepper(db), known.digests):
+        log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
+
+
+def keep_password(settings: Settings, password: str) -> Path:
+    """Write a generated password where only this user can read it; returns the file."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = password_file(settings)
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        file.write(password + "\n")
+    return path
+
+
+def password_file(settings: Settings) -> Path:
+    """Where the operator's generated password is kept when no terminal could show it."""
+    return settings.data_dir / "operator-password"
