@@ -21,6 +21,7 @@ from restante.core.limits import KEEP_ALIVE_SECONDS, LAST_CALL_SECONDS
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
+from restante.flow.disk import Disk
 from restante.flow.expire import keep_days, keep_swept
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
@@ -28,7 +29,6 @@ from restante.flow.live import Live
 from restante.flow.pacing import Pacer
 from restante.flow.rates import Rates
 from restante.flow.resend import Resender
-from restante.flow.room import Room
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
 from restante.providers.registry import Catalogue
@@ -219,15 +219,15 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
-        room = Room(settings.watched_disk(), settings.reserve())
-        room.look()
-        stack.enter_context(background(room.keep()))
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), room)
+        disk = Disk(settings.watched_disk(), settings.reserve())
+        disk.look()
+        stack.enter_context(background(disk.keep()))
+        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             collector,
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, room=room),
+            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk),
             catalogue,
             _judge(catalogue, settings),
             utc_now,
@@ -246,7 +246,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), room).routes(),
+            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))

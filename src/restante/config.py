@@ -18,7 +18,7 @@ from restante.core import limits
 from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
-from restante.core.room import Reserve, parse_reserve
+from restante.core.reserve import Reserve, parse_reserve
 from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from restante.config import Settings, variable
 from restante.core.errors import OperatorError
 from restante.core.limits import DOCTOR_DISK_RESERVES, DOCTOR_KEY_SECONDS, DOCTOR_PRICES_DAYS, OPEN_FILES
-from restante.core.room import show_bytes
+from restante.core.reserve import show_bytes
 from restante.doctor.finding import Finding, Patient, fault, fine, unknown, warning
-from restante.flow.room import Measure, measure
+from restante.flow.disk import Measure, measure
 from restante.operator_account import password_file
 from restante.providers.provider import Keyed
 from restante.store.embedded_cluster import MAJOR, RESTORING

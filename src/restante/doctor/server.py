@@ -16,7 +16,7 @@ from restante.core.limits import (
     DOCTOR_SNAPSHOT_SECONDS,
     DOCTOR_SYNC_SECONDS,
 )
-from restante.core.room import show_bytes
+from restante.core.reserve import show_bytes
 from restante.doctor.finding import Finding, Patient, fault, fine, warning
 from restante.store import inspection
 from restante.store.inspection import Server

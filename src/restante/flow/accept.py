@@ -17,8 +17,8 @@ from restante.core.limits import ACCEPTS_OF_ACCOUNT
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, Model, fingerprint, mint_ids, read_prompt
 from restante.flow import duplicates
+from restante.flow.disk import Disk
 from restante.flow.duplicates import Wanted
-from restante.flow.room import Room
 from restante.store import queue, spending, tasks
 from restante.store.database import Conflict, Database, DatabaseLost, Session
 from restante.store.tasks import Order
@@ -67,7 +67,7 @@ class Acceptor:
     """Takes tasks in. Their lane is that of the model's provider; its project, a quota bucket, is left open.
     `cap_of_all`: what all accounts together may spend a day, in nano-dollars; 0: without limit. `gather`: the seconds
     for which a provider's tasks may wait for a batch before they are called directly; those of others are called at
-    once. `room`: on the disk."""
+    once. `disk`: the one that must not become full."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Acceptor:
         clock: Callable[[], datetime],
         cap_of_all: int = 0,
         gather: Mapping[str, float] | None = None,
-        room: Room | None = None,
+        disk: Disk | None = None,
     ) -> None:
-        self._room = room or Room()
+        self._disk = disk or Disk()
         self._gather = gather or {}
         self._db = db
         self._waker = waker
@@ -98,10 +98,10 @@ class Acceptor:
         alone (§12.30); then caps and funds, which hold for all that come after.
         `also` joins their transaction: it gets that, its time, the ids and the fates, and what it raises undoes all.
 
-        Raises NoRoom, and DatabaseLost; then whether they were accepted is not known.
+        Raises DiskFull, and DatabaseLost; then whether they were accepted is not known.
         """
         if judged:
-            self._room.check()
+            self._disk.check()
         lanes = [await self._lane(one.model) for one in judged]
         turns = self._turns.get(account_id)
         if turns is None:

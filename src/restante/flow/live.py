@@ -28,11 +28,11 @@ from restante.core.limits import LIVE_SECONDS
 from restante.core.pricing import LIVE_FEE, LIVE_HOLD
 from restante.core.task import Function, Model, Prompt, fingerprint, mint_id
 from restante.flow import duplicates
+from restante.flow.disk import Disk, DiskFull
 from restante.flow.duplicates import Wanted
 from restante.flow.group import Group
 from restante.flow.lease import Lease
 from restante.flow.pacing import Pacer
-from restante.flow.room import NoRoom, Room
 from restante.flow.settle import Settler, answered, failed
 from restante.providers.provider import Call, Provider
 from restante.store import queue, spending
@@ -59,9 +59,9 @@ class Live:
         seconds: float = LIVE_SECONDS,
         cap_of_all: int = 0,
         pacer: Pacer | None = None,
-        room: Room | None = None,
+        disk: Disk | None = None,
     ) -> None:
-        self._room = room or Room()
+        self._disk = disk or Disk()
         self._db = db
         self._lease = lease
         self._providers = {provider.name: provider for provider in providers}
@@ -78,9 +78,9 @@ class Live:
         """The task's id, the answer or why there is none, and the charge in nano-dollars."""
         once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
         try:
-            self._room.check()
+            self._disk.check()
             task_id, held = await self._holds.submit(_Asked(account_id, model, allowance, once))
-        except NoRoom:  # said once, by whoever looks
+        except DiskFull:  # said once, by whoever looks
             return _mint(self._clock(), account_id), InternalError(), 0
         except DatabaseLost as error:
             task_id = _mint(self._clock(), account_id)

@@ -20,7 +20,7 @@ from restante.core.allowance import Allowance
 from restante.core.errors import InternalError, InvalidPath, NotFound
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.core.task import Function
-from restante.flow.room import NoRoom
+from restante.flow.disk import DiskFull
 from restante.store.database import DatabaseLost
 from restante.web import wire
 from restante.web.auth import BasicAuth, Passwords
@@ -62,8 +62,8 @@ def create_app(
         log.error("%s %s: 50000, for want of the database: %s", request.method, request.url.path, error)
         return json_text(wire.refused_call(InternalError()), 500)
 
-    async def no_room(request: Request, _: Exception) -> Response:
-        return json_text(wire.refused_call(InternalError()), 500)  # said once in the log, by flow/room
+    async def disk_full(request: Request, _: Exception) -> Response:
+        return json_text(wire.refused_call(InternalError()), 500)  # said once in the log, by flow/disk
 
     async def gone(request: Request, _: Exception) -> Response:
         return Response()  # nobody reads it
@@ -81,7 +81,7 @@ def create_app(
         exception_handlers={
             HTTPException: unknown_path,
             DatabaseLost: no_database,
-            NoRoom: no_room,
+            DiskFull: disk_full,
             ClientDisconnect: gone,
             Exception: broken,
         },

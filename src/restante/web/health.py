@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.core.limits import READY_DATABASE_SECONDS
-from restante.flow.room import Room
+from restante.flow.disk import Disk
 from restante.store.database import Database, DatabaseLost
 from restante.web.respond import json_text
 
@@ -27,9 +27,9 @@ class Health:
     """`provider_faults`: why providers cannot be called now, those that cannot of so many `providers`."""
 
     def __init__(
-        self, db: Database, provider_faults: Callable[[], Sequence[str]], providers: int = 1, room: Room | None = None
+        self, db: Database, provider_faults: Callable[[], Sequence[str]], providers: int = 1, disk: Disk | None = None
     ) -> None:
-        self._room = room or Room()
+        self._disk = disk or Disk()
         self._db = db
         self._provider_faults = provider_faults
         self._providers = providers
@@ -48,7 +48,7 @@ class Health:
         answers = await self._database_answers()
         faults = self._provider_faults()
         reasons = [] if answers else ["the database does not answer"]
-        reasons += ["the disk is almost full: no new tasks are taken"] * self._room.short
+        reasons += ["the disk is almost full: no new tasks are taken"] * self._disk.short
         return _said(answers and len(faults) < self._providers, [*reasons, *dict.fromkeys(faults)])
 
     async def _database_answers(self) -> bool:

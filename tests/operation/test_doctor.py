@@ -25,7 +25,7 @@ from restante.providers.api_key import REJECTED
 from restante.store import inspection, queue
 from restante.store.database import Database
 from restante.wiring import Models, utc_now
-from tests.operations.conftest import Ill
+from tests.operation.conftest import Ill
 from tests.support import COMMAND, Restante, environment, open_account
 
 

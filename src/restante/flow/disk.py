@@ -1,4 +1,4 @@
-"""Room on the disk: below a reserve no new task is taken, so that what was taken can still be settled and brought.
+"""Disk on the disk: below a reserve no new task is taken, so that what was taken can still be settled and brought.
 
 Only whoever takes tasks looks, once a second. PostgreSQL itself has no such reserve: on a full disk it stops, and
 starts again when somebody has made room (store/embedded_postgres.py).
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from restante.core.errors import InternalError, RestanteError
 from restante.core.limits import DISK_LOOK_SECONDS, DISK_RESUME
-from restante.core.room import Reserve, show_bytes
+from restante.core.reserve import Reserve, show_bytes
 
-log = logging.getLogger("restante.room")
+log = logging.getLogger("restante.disk")
 
 #: Bytes of the file system that a path is on: all of them, and those that are free for everybody.
 Measure = Callable[[Path], tuple[int, int]]
 
 
-class NoRoom(RestanteError):
+class DiskFull(RestanteError):
     """The disk is almost full: no new task is taken now. Nothing was changed."""
 
 
@@ -32,7 +32,7 @@ def measure(path: Path) -> tuple[int, int]:
     return found.total, found.free
 
 
-class Room:
+class Disk:
     """What one process knows of the disk at `path`; None: nothing can be known, and there is always room."""
 
     def __init__(self, path: Path | None = None, reserve: Reserve = Reserve(), measure: Measure = measure) -> None:  # noqa: B008 (frozen)
@@ -45,10 +45,10 @@ class Room:
         self.short = False
 
     def check(self) -> None:
-        """Raises NoRoom."""
+        """Raises DiskFull."""
         if self.short:
             self._refused += 1
-            raise NoRoom("the disk is almost full")
+            raise DiskFull("the disk is almost full")
 
     def look(self) -> None:
         """Look now. What cannot be read stays as it was."""

@@ -13,8 +13,8 @@ from restante import log_lines
 from restante.config import load
 from restante.core.errors import OperatorError
 from restante.core.limits import DISK_RESERVE_BYTES, LOG_REPEATS
-from restante.core.room import Reserve, parse_reserve, show_bytes
-from restante.flow.room import NoRoom, Room, measure
+from restante.core.reserve import Reserve, parse_reserve, show_bytes
+from restante.flow.disk import Disk, DiskFull, measure
 from restante.store import database
 from restante.store.database import Database, DatabaseLost
 from tests.chaos.processes import house
@@ -65,23 +65,23 @@ def test_what_is_watched(tmp_path: Path) -> None:
 
 def test_it_is_said_once_and_ends_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     free = 2 * GB
-    room = Room(tmp_path, Reserve(), lambda _: (1_000 * GB, free))
+    disk = Disk(tmp_path, Reserve(), lambda _: (1_000 * GB, free))
     caplog.set_level(logging.INFO)
-    room.look()
-    room.check()
+    disk.look()
+    disk.check()
     free = DISK_RESERVE_BYTES - 1
     for _ in range(3):
-        room.look()
-        with pytest.raises(NoRoom):
-            room.check()
+        disk.look()
+        with pytest.raises(DiskFull):
+            disk.check()
     [said] = caplog.messages
     assert str(tmp_path) in said and "1 GB" in said and "RESTANTE_DISK_RESERVE" in said and "Free some space" in said
     free = DISK_RESERVE_BYTES + 1  # files come and go: not yet
-    room.look()
-    assert room.short
+    disk.look()
+    assert disk.short
     free = 2 * GB
-    room.look()
-    room.check()
+    disk.look()
+    disk.check()
     assert "room again" in caplog.messages[-1] and "3 calls were refused" in caplog.messages[-1]
 
 
@@ -89,14 +89,14 @@ def test_a_disk_that_cannot_be_read_stays_as_it_was(tmp_path: Path, caplog: pyte
     def measured(path: Path) -> tuple[int, int]:
         raise OSError(5, "Input/output error")
 
-    room = Room(tmp_path, Reserve(), measured)
-    room.look()
-    room.look()
-    assert not room.short and len(caplog.messages) == 1
-    room.short = True
-    room.look()
-    assert room.short
-    Room().check()  # nothing is known of anybody's disk: there is room
+    disk = Disk(tmp_path, Reserve(), measured)
+    disk.look()
+    disk.look()
+    assert not disk.short and len(caplog.messages) == 1
+    disk.short = True
+    disk.look()
+    assert disk.short
+    Disk().check()  # nothing is known of anybody's disk: there is room
 
 
 def test_tasks_are_refused_and_all_else_goes_on(tmp_path: Path) -> None:
