@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from restante.core.limits import USD_MAX
 from restante.core.money import NANO_PER_USD, nano, parse_usd, show_usd
 from restante.core.pricing import LIVE_HOLD, STANDARD_FEE, STANDARD_HOLD, charge
 from restante.web.wire import usd
@@ -40,6 +41,19 @@ def test_amounts_are_read(text: str, amount: int) -> None:
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"US dollars|decimal places"):
         parse_usd(text)
+
+
+def test_half_a_nano_dollar_goes_to_the_even_one() -> None:
+    """Whoever pays: over many tasks neither side gains."""
+    halves = ("0.5", "1.5", "2.5", "-0.5", "-1.5", "1.4999", "1.5001")
+    assert [nano(Decimal(one) / NANO_PER_USD) for one in halves] == [0, 2, 2, 0, -2, 1, 2]
+
+
+def test_the_largest_amount_is_one() -> None:
+    assert parse_usd(f"{USD_MAX}") == USD_MAX * NANO_PER_USD == -parse_usd(f"-{USD_MAX}")
+    for text in (f"{USD_MAX}.000000001", f"-{USD_MAX}.000000001"):
+        with pytest.raises(ValueError, match="at most 1,000,000,000 US dollars"):
+            parse_usd(text)
 
 
 def test_amounts_are_shown_for_people() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
 from types import NoneType
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,10 @@ from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
-from restante.store.database import Database
+from restante.store import queue
+from restante.store.database import Conflict, Database, DatabaseLost
 from restante.wiring import utc_now
+from tests.flow.conftest import until
 from tests.support import differences, open_account
 
 MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
@@ -70,4 +75,106 @@ async def test_eight_connections_at_once_never_overspend(db: Database) -> None:
     assert sum(fates.count(None) for _, fates in results) == 98
     after = await accounts.find(db, "shop")
     assert (after.balance, after.held) == (parse_usd("1") - 98 * STANDARD_HOLD, 98 * STANDARD_HOLD)
+    assert not await differences(db)
+
+
+class Bell(Waker):
+    """Remembers for which lanes workers would have been woken."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.rung: list[list[int]] = []
+
+    async def nudge(self, lanes: Iterable[int]) -> None:
+        self.rung.append(list(lanes))
+
+
+async def test_workers_are_woken_when_there_is_something_to_do(db: Database) -> None:
+    bell = Bell(db)
+    accepting = Acceptor(db, bell, utc_now)
+    number = await account(db, "0.0102")
+    assert (await accepting.accept(number, [ONE, ONE]))[1][0] is None
+    lane = await queue.ensure_lane(db, "scripted", "", MODEL.served)
+    assert [set(lanes) for lanes in bell.rung] == [{lane}]
+    assert None not in (await accepting.accept(number, [ONE]))[1]
+    assert len(bell.rung) == 1
+
+
+class Line:
+    """A database that passes notifications on, each when it may."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.go_on = asyncio.Event()
+        self.lost = False
+
+    async def rows(self, name: str, channel: str, named: str) -> list[Any]:
+        self.sent.append(named)
+        await self.go_on.wait()
+        if self.lost:
+            raise DatabaseLost("away")
+        return []
+
+
+async def test_wakings_that_pile_up_become_one_more() -> None:
+    line = Line()
+    waker = Waker(line)  # type: ignore[arg-type]
+    await waker.nudge([7])
+    assert line.sent == ["7"], "it is on its way"
+    for number in (1, 2, 1, 2, 1):
+        await waker.nudge([number])
+    line.lost = True  # workers look by themselves, too: it is not tried again for that
+    line.go_on.set()
+    await until(lambda: len(line.sent) == 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [sorted(named.split()) for named in line.sent] == [["7"], ["1", "2"]]
+    await waker.nudge([3])
+    await until(lambda: line.sent[2:] == ["3"])
+
+
+async def test_what_may_gather_waits_and_the_rest_is_ready(db: Database) -> None:
+    number = await account(db, "1")
+    patient = Judged(Model(name="m", served="m", provider="patient"), "may wait", ONE.request)
+    accepting = Acceptor(db, Waker(db), utc_now, gather={"patient": 60.0})
+    assert (await accepting.accept(number, [ONE, patient]))[1] == [None, None]
+    found = await db._on.fetch("select tag, state, batch, run_at - now() as wait from queue order by tag")
+    assert [(row["tag"], row["state"], row["batch"]) for row in found] == [("a tag", 0, None), ("may wait", 1, 0)]
+    assert found[0]["wait"] is None and timedelta(seconds=30) < found[1]["wait"] <= timedelta(seconds=60)
+    assert [row["tag"] for row in await db._on.fetch("select tag from task order by tag")] == ["a tag", "may wait"]
+    assert not await differences(db)
+
+
+async def test_a_model_has_one_lane_which_is_asked_for_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    ensure_lane = queue.ensure_lane
+
+    async def counted(*args: Any) -> int:
+        asked.append(args[1:])
+        return await ensure_lane(*args)
+
+    monkeypatch.setattr(queue, "ensure_lane", counted)
+    number, accepting = await account(db, "1"), acceptor(db)
+    for _ in range(2):
+        await accepting.accept(number, [ONE, ONE])
+    assert asked == [("scripted", "", "gemini-2.5-flash")]
+
+
+async def test_a_day_that_nobody_prepared_is_made(db: Database) -> None:
+    """This process slept, or a clock is ahead."""
+    number, later = await account(db, "1"), utc_now() + timedelta(days=60)
+    ids, fates = await Acceptor(db, Waker(db), lambda: later).accept(number, [ONE])
+    assert (len(ids), fates) == (1, [None])
+    assert not await differences(db)
+
+
+async def test_an_id_that_exists_twice_refuses_the_post_and_changes_nothing(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, accepting = await account(db, "1"), acceptor(db)
+    ids, _ = await accepting.accept(number, [ONE])
+    monkeypatch.setattr("restante.flow.accept.mint_ids", lambda *_: ids)
+    with pytest.raises(Conflict):
+        await accepting.accept(number, [ONE])
+    assert (await accounts.find(db, "shop")).held == STANDARD_HOLD
     assert not await differences(db)

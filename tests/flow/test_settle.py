@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from restante.core.answer import Answer
 from restante.core.errors import ProviderFailed
 from restante.core.money import Nano, parse_usd
 from restante.core.pricing import STANDARD_FEE, STANDARD_HOLD
+from restante.core.task import State
 from restante.flow.lease import reap
 from restante.flow.settle import answered, failed
-from restante.store.database import Database, DatabaseLost, Row, our_errors
+from restante.store import tasks
+from restante.store.database import Database, DatabaseLost, NoSuchDay, Row, our_errors
 from restante.store.queue import Settlement
 from tests.flow.conftest import Shop, parsed
 from tests.support import differences
@@ -149,6 +153,34 @@ def test_a_charge_may_exceed_the_hold() -> None:
     assert success(1, task_id, "0.5").charged == Nano(parse_usd("0.5002"))
 
 
+def test_a_settlement_says_all_of_an_answer_and_of_a_failure() -> None:
+    """A live answer's reply is kept by nobody: there is no task to ask for it."""
+    task_id, on, prices = "11220000-0001-0613-0000-000000000001", date(2026, 11, 22), date(2026, 11, 1)
+    spoken = msgspec.structs.replace(answer("0.01"), raw=b"as it came", price_date=prices)
+    assert answered(7, task_id, on, STANDARD_FEE, spoken, RESULT) == Settlement(
+        7, task_id, on, State.DONE, 20000, STANDARD_HOLD, result=RESULT, raw=b"as it came", price_date=prices
+    )
+    assert answered(7, task_id, on, STANDARD_FEE, spoken, None) == Settlement(
+        7, task_id, on, State.DONE, 20000, STANDARD_HOLD, price_date=prices
+    )
+    why = ProviderFailed("overloaded")
+    assert failed(7, task_id, on, why) == Settlement(7, task_id, on, State.FAILED, 50301, 0, message=why.message)
+
+
+async def test_all_of_an_end_is_stored(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    said = msgspec.structs.replace(answer("0.01"), raw=b"as it came", price_date=date(2026, 11, 1))
+    on = day(task_id)
+    assert await shop.settler.settle(answered(token, task_id, on, STANDARD_FEE, said, RESULT))
+    row = await db._on.fetchrow("select state, code, charged, attempts, settled_at >= posted_at as later from task")
+    assert tuple(row) == (State.DONE, 20000, STANDARD_HOLD, 1, True)
+    assert await tasks.raw(db, on, shop.id, task_id) == tasks.Raw(b"as it came", date(2026, 11, 1))
+    assert (await shop.collector.task_get(shop.id, task_id)).result == RESULT
+    assert not await differences(db)
+
+
 class Breaking:
     """Makes a database's next `settle` break: before it reached the server, or after its commit."""
 
@@ -175,6 +207,64 @@ async def test_a_lost_reply_of_the_commit_does_not_hide_it(
     monkeypatch.setattr(db, "rows", Breaking(db, DatabaseLost("cut"), after_commit=after_commit).rows)
     assert await shop.settler.settle(success(token, task_id, "0.02"))
     assert (await shop.account()).spent == parse_usd("0.0202")
+    assert not await differences(db)
+
+
+async def test_a_lost_reply_does_not_pass_another_end_for_ours(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the database was back, our lease had ended and another worker had settled the task."""
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    rows = db.rows
+
+    async def overtaken(name: str, *args: Any) -> list[Row]:
+        if name != "settle":
+            return await rows(name, *args)
+        monkeypatch.setattr(db, "rows", rows)
+        await rows("settle", *args[:6], [parse_usd("0.5")], *args[7:])
+        raise DatabaseLost("cut")
+
+    monkeypatch.setattr(db, "rows", overtaken)
+    assert not await shop.settler.settle(success(token, task_id, "0.02"))
+    assert (await shop.account()).spent == parse_usd("0.5")
+    assert not await differences(db)
+
+
+async def test_a_day_that_is_missing_is_made(shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    monkeypatch.setattr(db, "rows", Breaking(db, NoSuchDay("no partition"), after_commit=False).rows)
+    assert await shop.settler.settle(success(token, task_id))
+    assert not await differences(db)
+
+
+async def test_who_stops_waits_for_what_is_being_settled_but_not_for_ever(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    rows, reached, go_on = db.rows, asyncio.Event(), asyncio.Event()
+
+    async def slow(name: str, *args: Any) -> list[Row]:
+        if name == "settle":
+            reached.set()
+            await go_on.wait()
+        return await rows(name, *args)
+
+    monkeypatch.setattr(db, "rows", slow)
+    settling = asyncio.create_task(shop.settler.settle(success(token, task_id)))
+    await reached.wait()
+    async with asyncio.timeout(10):
+        await shop.settler.idle(0.01)
+    assert not settling.done()
+    go_on.set()
+    await shop.settler.idle(20)
+    assert (await shop.account()).held == 0, "it was committed before"
+    assert await settling
     assert not await differences(db)
 
 
