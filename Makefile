@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 LOCKED := --require-hashes --only-binary :all:
 TESTS ?= tests
 
-.PHONY: help install install-dev demo up test test-long check bench bench-all build lock clean
+.PHONY: help install install-dev demo up test test-long check bench bench-all mutation build lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,15 @@ $(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Adding the test tools ..."
 	@$(PIP) $(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+# An environment of its own that sees the other's packages, too: what it needs is of no use elsewhere.
+$(VENV)-mutation/.done: $(VENV)/.dev requirements/mutation.txt
+	@echo "Setting up $(VENV)-mutation ..."
+	@$(BIN)/python -m venv $(VENV)-mutation
+	@$(VENV)-mutation/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(LOCKED) -r requirements/mutation.txt
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(VENV)-mutation/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	@touch $@
 
 install: $(VENV)/.run ## Create .venv with .venv/bin/restante
@@ -61,16 +70,19 @@ bench: install-dev ## What it costs: accept, end to end, start latency (two minu
 bench-all: install-dev ## Everything, beside its peers (installed in a cache of their own), into docs/benchmarks.md
 	@$(BIN)/python -m bench --all --peers --write
 
+mutation: $(VENV)-mutation/.done ## Mistakes made on purpose in the code of money, each found by a test (hours; goes on where it was)
+	@PYTHONPATH=src:. $(VENV)-mutation/bin/python -m tests.mutation $(MUTATION)
+
 build: install-dev ## A wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 lock: ## Compile requirements/*.txt anew (uv in a throw-away environment)
 	@$(PYTHON) -m venv $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@cd requirements && for name in run build dev; do \
+	@cd requirements && for name in run build dev mutation; do \
 	  ../$(VENV)-lock/bin/uv pip compile $$name.in --excludes excludes.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file $$name.txt; done
 	@rm -rf $(VENV)-lock
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VENV)-mutation mutants dist .mypy_cache .pytest_cache .ruff_cache

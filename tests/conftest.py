@@ -24,11 +24,17 @@ from tests.support import Restante, running
 
 _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 _numbers = itertools.count()
+TEMPLATE = "template_of_tests"
+#: The DSN of a migrated database, on a server that stands in for the embedded one: for many short sessions in a row.
+_TEMPLATE: str | None = os.environ.get("TEST_TEMPLATE_URL")
 
 
 @pytest.fixture(scope="session")
 def embedded_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded PostgreSQL 18 of this session's tests."""
+    if _TEMPLATE is not None:
+        yield dsn_of(_TEMPLATE, "postgres")
+        return
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data") as server:
         yield server.dsn
 
@@ -87,19 +93,21 @@ def server_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """A migrated database that others are copies of; its name."""
+    if _TEMPLATE is None:
+        asyncio.run(make_template(server_dsn))
+    return TEMPLATE
 
-    async def make() -> None:
-        async with _admin(server_dsn) as admin:
-            await admin.execute("drop database if exists template_of_tests with (force)")
-            await admin.execute("create database template_of_tests encoding 'UTF8' template template0")
-        db = Database(dsn_of(server_dsn, "template_of_tests"), connections=2)
-        await db.open()
-        await db.migrate()
-        await db.prepare_days(utc_now().date())
-        await db.close()
 
-    asyncio.run(make())
-    return "template_of_tests"
+async def make_template(server_dsn: str) -> None:
+    """Make the database that others are copies of anew."""
+    async with _admin(server_dsn) as admin:
+        await admin.execute(f"drop database if exists {TEMPLATE} with (force)")
+        await admin.execute(f"create database {TEMPLATE} encoding 'UTF8' template template0")
+    db = Database(dsn_of(server_dsn, TEMPLATE), connections=2)
+    await db.open()
+    await db.migrate()
+    await db.prepare_days(utc_now().date())
+    await db.close()
 
 
 class _admin:
@@ -125,7 +133,7 @@ def dsn_of(server_dsn: str, database: str) -> str:
 @pytest.fixture
 async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     async with _admin(server_dsn) as admin:
         await admin.execute(f"create database {name} template {template}")
     yield dsn_of(server_dsn, name)

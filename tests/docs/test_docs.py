@@ -55,7 +55,7 @@ def test_the_readme_names_targets_that_exist() -> None:
 
 
 def test_the_lock_has_hashes_and_names_no_host() -> None:
-    for name in ("run", "build", "dev"):
+    for name in ("run", "build", "dev", "mutation"):
         text = (ROOT / f"requirements/{name}.txt").read_text()
         assert not re.search(r"://|index|find-links", text)
         pins = re.findall(r"^[a-z0-9][^\n]*==", text, re.M | re.I)
