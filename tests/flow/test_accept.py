@@ -79,12 +79,14 @@ async def test_eight_connections_at_once_never_overspend(db: Database) -> None:
 
 
 class Bell(Waker):
-    """Counts how often workers would have been woken."""
+    """Remembers for which lanes workers would have been woken."""
 
-    rung = 0
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.rung: list[list[int]] = []
 
     async def nudge(self, lanes: Iterable[int]) -> None:
-        self.rung += 1
+        self.rung.append(list(lanes))
 
 
 async def test_workers_are_woken_when_there_is_something_to_do(db: Database) -> None:
@@ -92,21 +94,22 @@ async def test_workers_are_woken_when_there_is_something_to_do(db: Database) -> 
     accepting = Acceptor(db, bell, utc_now)
     number = await account(db, "0.0102")
     assert (await accepting.accept(number, [ONE, ONE]))[1][0] is None
-    assert bell.rung == 1
+    lane = await queue.ensure_lane(db, "scripted", "", MODEL.served)
+    assert [set(lanes) for lanes in bell.rung] == [{lane}]
     assert None not in (await accepting.accept(number, [ONE]))[1]
-    assert bell.rung == 1
+    assert len(bell.rung) == 1
 
 
 class Line:
     """A database that passes notifications on, each when it may."""
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.sent: list[str] = []
         self.go_on = asyncio.Event()
         self.lost = False
 
-    async def rows(self, name: str, *_: object) -> list[Any]:
-        self.sent += 1
+    async def rows(self, name: str, channel: str, named: str) -> list[Any]:
+        self.sent.append(named)
         await self.go_on.wait()
         if self.lost:
             raise DatabaseLost("away")
@@ -116,18 +119,18 @@ class Line:
 async def test_wakings_that_pile_up_become_one_more() -> None:
     line = Line()
     waker = Waker(line)  # type: ignore[arg-type]
-    await waker.nudge([1])
-    await until(lambda: line.sent == 1)
-    for _ in range(5):
-        await waker.nudge([1])
+    await waker.nudge([7])
+    assert line.sent == ["7"], "it is on its way"
+    for number in (1, 2, 1, 2, 1):
+        await waker.nudge([number])
     line.lost = True  # workers look by themselves, too: it is not tried again for that
     line.go_on.set()
-    await until(lambda: line.sent == 2)
+    await until(lambda: len(line.sent) == 2)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert line.sent == 2
-    await waker.nudge([1])
-    await until(lambda: line.sent == 3)
+    assert [sorted(named.split()) for named in line.sent] == [["7"], ["1", "2"]]
+    await waker.nudge([3])
+    await until(lambda: line.sent[2:] == ["3"])
 
 
 async def test_what_may_gather_waits_and_the_rest_is_ready(db: Database) -> None:

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from tests.mutation import order, report, server, sql
 
+_KILLED = (1, 3)  # mutmut's numbers: pytest's exit codes, and its own
+_NO_TESTS = 33
+
 
 def main() -> int:
     """0 when enough mutants were killed and the others are explained."""
@@ -32,8 +35,9 @@ def main() -> int:
     asked = parser.parse_args()
     if not asked.report:
         until = time.monotonic() + asked.seconds
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is stopped, whoever ends this
+        _forget(survivors=asked.again)
         if asked.again:
-            _forget_survivors()
             os.environ[order.ALL] = "1"
         with server.running() as dsn:
             os.environ[server.VARIABLE] = dsn
@@ -63,11 +67,15 @@ def _mutmut(names: list[str], jobs: int, seconds: float) -> None:
         process.wait()
 
 
-def _forget_survivors() -> None:
+def _forget(*, survivors: bool) -> None:
+    """Of mutmut's verdicts: that a function had no test, which it may have by now; and what survived or timed out."""
     for path in Path("mutants/src").rglob("*.meta"):
         data = json.loads(path.read_text())
         verdicts = data["exit_code_by_key"]
-        data["exit_code_by_key"] = {name: code if code in (1, 3) else None for name, code in verdicts.items()}
+        data["exit_code_by_key"] = {
+            name: None if code == _NO_TESTS or (survivors and code not in _KILLED) else code
+            for name, code in verdicts.items()
+        }
         path.write_text(json.dumps(data, indent=4))
 
 

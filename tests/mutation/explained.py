@@ -50,8 +50,6 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     *_all(
         "Written anew before anybody reads it.",
-        ("Waker.__init__", "self._again = None"),
-        ("Waker.__init__", "self._again = True"),
         ("Deliverer._attempt", 'hung = ""'),
     ),
     *_all(
@@ -70,7 +68,6 @@ EXPLAINED: tuple[Explained, ...] = (
     *_all(
         "None and False are both no: nobody looks which.",
         ("Deliverer.run", "more = None"),
-        ("Waker._send", "self._again = None"),
         ("Deliverer._round", "partial = None"),
         ("Deliverer._ended", "self._lease.drop(token, delivery.id, doubtful=None)"),
         ("Deliverer._attempt", "hung = None"),

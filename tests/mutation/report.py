@@ -49,9 +49,14 @@ class Row(NamedTuple):
     open: int  # not judged yet
 
     @property
+    def judged(self) -> int:
+        """Those that the tests were run against."""
+        return self.mutants - self.open
+
+    @property
     def score(self) -> float:
         """The killed ones' part of those that were judged."""
-        return self.killed / max(1, self.mutants - self.open)
+        return self.killed / max(1, self.judged)
 
 
 def modules() -> Iterator[tuple[Row, list[Survivor]]]:
@@ -99,17 +104,23 @@ def table(rows: list[Row]) -> str:
     figures = [row[1:] for row in rows]
     everything = Row("together", *(sum(column) for column in zip(*figures, strict=True)))
     for row in [*rows, everything]:
-        lines.append("| " + " | ".join(map(str, row)) + f" | {row.score:.1%} |")
+        lines.append("| " + " | ".join(map(str, row)) + f" | {f'{row.score:.1%}' if row.judged else '–'} |")
     return "\n".join(lines)
 
 
 def text() -> tuple[str, list[str]]:
     """The document's second half, and what is wrong: unexplained survivors, a module below its mark."""
     python, queries = list(modules()), list(statements())
-    wrong = [f"{row.what}: {row.score:.1%} of the judged mutants killed" for row, _ in python if row.score < WANTED]
+    wrong = [
+        f"{row.what}: {row.score:.1%} of the judged mutants killed"
+        for row, _ in python
+        if row.judged and row.score < WANTED
+    ]
     parts = [table([row for row, _ in python]), "", table([row for row, _ in queries]), ""]
     wrong += [f"{row.what}: survived: {what}" for row, survivors in queries for what in survivors]
     wrong += [f"{row.what}: {row.open} not judged" for row, _ in [*python, *queries] if row.open]
+    if any(row.open for row, _ in [*python, *queries]):
+        parts += ["**The run was cut short**: what is not judged may survive. `make mutation` goes on.", ""]
     parts += ["## Survivors, and why", ""]
     reasons: dict[str, list[Survivor]] = {}
     for _, survivors in python:
