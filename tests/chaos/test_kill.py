@@ -58,6 +58,7 @@ def alone(tmp_path: Path) -> Iterator[House]:
         yield made
 
 
+@pytest.mark.long
 def test_another_worker_takes_over_what_a_killed_one_held(shared: House) -> None:
     who = account(shared, "killed-worker")
     first, second = shared.worker("killed"), shared.worker("heir")
@@ -81,6 +82,7 @@ def test_another_worker_takes_over_what_a_killed_one_held(shared: House) -> None
     shared.assert_adds_up(ids, spent, who[0])
 
 
+@pytest.mark.long
 def test_a_worker_that_slept_through_its_lease_changes_nothing(shared: House) -> None:
     who = account(shared, "sleeper")
     sleeper = shared.worker("sleeper")
@@ -131,6 +133,7 @@ def test_sigterm_drains_and_an_impatient_one_gives_back(shared: House) -> None:
     shared.assert_adds_up(ids, spent + more, who[0])
 
 
+@pytest.mark.long
 def test_everything_is_killed_and_started_again(alone: House) -> None:
     alone.up(workers=2, SCRIPTED_LATENCY="2")
     tasks, spent = priced(200)
@@ -150,6 +153,7 @@ def test_everything_is_killed_and_started_again(alone: House) -> None:
     assert_gone(alone.data_dir, all_of_it)
 
 
+@pytest.mark.long
 def test_postgresql_killed_under_load_comes_back_by_itself(alone: House) -> None:
     up = alone.up(workers=1)
     quick, spent = priced(250, 1, "[[latency=0.1]]")

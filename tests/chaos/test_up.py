@@ -51,6 +51,7 @@ def reaches(made: House) -> bool:
 # --- two at once ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_second_up_joins_or_says_why_not(home: House) -> None:
     first = home.up("first")
     port = home.url.rpartition(":")[2]
@@ -70,6 +71,7 @@ def test_a_second_up_joins_or_says_why_not(home: House) -> None:
     assert_gone(home.data_dir)
 
 
+@pytest.mark.long
 def test_two_first_starts_at_once(home: House) -> None:
     """On one port: one serves, the other says why not, never half of it. Then on two: both serve."""
     with tempfile.TemporaryDirectory() as directory, house(Path(directory)) as rivals:
@@ -312,6 +314,7 @@ def test_the_commands(home: House) -> None:
     assert_gone(home.data_dir)
 
 
+@pytest.mark.long
 def test_a_terminal_is_shown_the_password_once(home: House) -> None:
     del home.env["RESTANTE_PASSWORD"]
 

@@ -132,6 +132,7 @@ def test_a_bad_receiver_lists_the_task_within_eleven_seconds(tmp_path: Path) -> 
         home.audit()
 
 
+@pytest.mark.long
 def test_five_hundred_deliveries_to_a_dead_host_delay_no_other(tmp_path: Path) -> None:
     """Issue 3, proof 3: p95 under 1 s from settlement to the first attempt, in real processes with their real caps."""
     with (
@@ -156,6 +157,7 @@ def test_five_hundred_deliveries_to_a_dead_host_delay_no_other(tmp_path: Path) -
         assert len(waits) == 200 and p95 < 1
 
 
+@pytest.mark.long
 @pytest.mark.contract("12.28 webhook-id")
 def test_kill_9_between_attempts_and_in_the_middle_of_them_goes_on(tmp_path: Path) -> None:
     with client(tmp_path) as receiver, house(tmp_path, WEBHOOK_ALLOW="127.0.0.1", LEASE_SECONDS="2") as home:
@@ -182,6 +184,7 @@ def test_kill_9_between_attempts_and_in_the_middle_of_them_goes_on(tmp_path: Pat
         home.audit()
 
 
+@pytest.mark.long
 def test_kill_9_between_a_resend_and_its_delivery_loses_nothing(tmp_path: Path) -> None:
     with client(tmp_path) as receiver, house(tmp_path, WEBHOOK_ALLOW="127.0.0.1", LEASE_SECONDS="2") as home:
         home.up()

@@ -91,6 +91,7 @@ async def test_40403_when_the_answers_day_is_gone(dsn: str, db: Database, tmp_pa
     assert not await differences(db)
 
 
+@pytest.mark.breaks_invariants
 @pytest.mark.contract("2.1 500", "2.2 50000", "12.15 50000")
 async def test_50000_without_a_database(dsn: str, tmp_path: Path) -> None:
     """HTTP 500, envelope 50000, tasks null; for whoever asked for .ai or .xml, too, it is an answer in that form."""

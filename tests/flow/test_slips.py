@@ -95,6 +95,7 @@ async def test_a_dead_lease_gets_nothing_beside_a_living_one(shop: Shop, db: Dat
     assert not await differences(db)
 
 
+@pytest.mark.breaks_invariants
 async def test_an_attempt_of_a_lost_lease_is_not_recorded(shop: Shop, db: Database) -> None:
     await posted_and_settled(shop, {"postback_url": "http://127.0.0.1:1/"})
     [row] = await rows(db, "update delivery set state = 2, token = 8 returning id")

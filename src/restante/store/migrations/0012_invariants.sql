@@ -6,7 +6,7 @@ do $$
 declare one regclass;
 begin
     for one in select 'transfer'::regclass union all select inhrelid from pg_inherits where inhparent = 'transfer'::regclass loop
-        execute format('create trigger transfer_is_kept before truncate on %s execute function refuse_change()', one);
+        execute format('create or replace trigger transfer_is_kept before truncate on %s execute function refuse_change()', one);
     end loop;
 end $$;
 
