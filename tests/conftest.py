@@ -23,7 +23,7 @@ from tests.databases import STANDING, TEMPLATE, Server, dsn_of
 from tests.support import Restante, differences, running
 
 _DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-#: What CI runs on PostgreSQL 15 too: the statements themselves, and the verbs that move money. `make test-long` runs all.
+#: What CI runs on PostgreSQL 15 too: the statements themselves and the verbs that move money; `make test-long` all.
 _ON_BOTH = ("tests/store/", "tests/model/", "tests/contract/")
 _VERBS = ("accept", "settle", "collect", "billing", "live", "end")
 
