@@ -145,6 +145,13 @@ def _metering(stack: contextlib.AsyncExitStack, db: Database) -> Meter:
     return meter
 
 
+def _watched(stack: contextlib.AsyncExitStack, settings: Settings) -> Disk:
+    disk = Disk(settings.watched_disk(), settings.reserve())
+    disk.look()  # before the first call
+    stack.enter_context(background(disk.keep()))
+    return disk
+
+
 async def _list_again(catalogue: Catalogue, reopened: asyncio.Event) -> None:
     """Ask for the models when a key became good: the list at the start may have failed for want of one."""
     while True:
@@ -219,9 +226,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         rates = RateLimits(Rates(db), utc_now, meter.count)
         cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
-        disk = Disk(settings.watched_disk(), settings.reserve())
-        disk.look()
-        stack.enter_context(background(disk.keep()))
+        disk = _watched(stack, settings)
         acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
         api = Api(
             acceptor,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,7 @@ from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
 
+T = TypeVar("T")
 Rate = Annotated[int, Meta(ge=0, le=limits.RATE_MAX)]
 
 _PREFIX = "RESTANTE_"
@@ -297,10 +298,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def reserve(self) -> Reserve:
         """The room on the disk that is kept free of new tasks. Raises OperatorError."""
-        try:
-            return parse_reserve(self.disk_reserve)
-        except ValueError as error:
-            raise OperatorError(f"{variable('disk_reserve')} cannot be used: {error}.") from None
+        return parsed("disk_reserve", parse_reserve, self.disk_reserve)
 
     def watched_disk(self) -> Path | None:
         """A path on the disk that must not become full; None: it is not known."""
@@ -378,11 +376,16 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
 
-def _usd(field: str, text: str) -> Nano:
+def parsed(field: str, parse: Callable[[str], T], text: str) -> T:
+    """A setting's text, read by `parse`. Raises OperatorError naming the variable where that raises ValueError."""
     try:
-        amount = parse_usd(text)
+        return parse(text)
     except ValueError as error:
         raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
+
+
+def _usd(field: str, text: str) -> Nano:
+    amount = parsed(field, parse_usd, text)
     if amount < 0:
         raise OperatorError(f"{variable(field)} cannot be used: it is negative.", "0 is without limit.")
     return amount

@@ -6,9 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from restante.config import Settings
+from restante.config import Settings, parsed
 from restante.core.credentials import matches
-from restante.core.errors import OperatorError
 from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
@@ -28,10 +27,7 @@ async def operator_account(db: Database, settings: Settings) -> tuple[str, str |
     if login is not None:
         await _compare(db, login, settings)
         return login, None
-    try:
-        balance = parse_usd(settings.balance)
-    except ValueError as error:
-        raise OperatorError(f"RESTANTE_BALANCE cannot be used: {error}.") from None
+    balance = parsed("balance", parse_usd, settings.balance)
     password = settings.password or accounts.new_password()
     if settings.password is None:
         keep_password(settings, password)

@@ -82,5 +82,5 @@ class Disk:
     async def keep(self) -> None:
         """Look every second, until cancelled: in a thread, since a network's disk may hang."""
         while True:
-            await asyncio.to_thread(self.look)
             await asyncio.sleep(DISK_LOOK_SECONDS)
+            await asyncio.to_thread(self.look)

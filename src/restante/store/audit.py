@@ -6,7 +6,7 @@ account's spending of one day. Nothing is written, so that a read replica may be
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import date
 
 from restante.core.errors import OK_CODE
@@ -71,34 +71,27 @@ async def day(db: Session, at: date, part: int = AUDIT_ROWS) -> AsyncIterator[st
         )
 
 
-async def queue(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
+def queue(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
     """Queue rows that are not of an unfinished task, and leases of nobody."""
-    beyond, more = _FIRST, True
-    while more:
-        row = await db.row("audit_queue", beyond, part, Function.LIVE)
-        assert row is not None
-        for fault in row["faults"]:
-            yield fault
-        beyond, more = row["last"], row["more"]
+    return _walk(db, "audit_queue", part, {"last": _FIRST})
 
 
-async def listings(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
+def listings(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
     """Rows of tasks_ready that should not be there."""
-    beyond, more = (0, 0, 0), True
-    while more:
-        row = await db.row("audit_ready", *beyond, part, Function.LIVE)
-        assert row is not None
-        for fault in row["faults"]:
-            yield fault
-        beyond, more = (row["account_id"], row["platform"], row["seq"]), row["more"]
+    return _walk(db, "audit_ready", part, {"account_id": 0, "platform": 0, "seq": 0})
 
 
-async def deliveries(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
+def deliveries(db: Session, part: int = AUDIT_ROWS) -> AsyncIterator[str]:
     """Webhooks that should not be there, and leases of nobody."""
-    beyond, more = 0, True
+    return _walk(db, "audit_deliveries", part, {"last": 0})
+
+
+async def _walk(db: Session, statement: str, part: int, beyond: Mapping[str, object]) -> AsyncIterator[str]:
+    """What a statement finds, part after part; `beyond` are its columns that say where one ended, and the beginning."""
+    more = True
     while more:
-        row = await db.row("audit_deliveries", beyond, part, Function.LIVE)
+        row = await db.row(statement, *beyond.values(), part, Function.LIVE)
         assert row is not None
         for fault in row["faults"]:
             yield fault
-        beyond, more = row["last"], row["more"]
+        beyond, more = {name: row[name] for name in beyond}, row["more"]
