@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
+from restante.core.errors import ProviderFailed
 from restante.core.pricing import LIVE_FEE, STANDARD_FEE
 from restante.web.wire import FAMILY
 
@@ -26,6 +27,8 @@ LIVERS = 2
 FETCHERS = 2
 CALL_SECONDS = 6.0  # longer than any node takes that lives
 RETRY_SECONDS = 0.1
+# Seconds a call takes. A worker is struck every few seconds: a task that took longer would seldom live to its end.
+LATENCIES = (0.3, 0.6, 1.2, 2.0)
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -57,6 +60,7 @@ class Crowd:
         self.accepted: dict[str, Wanted] = {}
         self.live: dict[str, int | None] = {}
         self.fetched: set[str] = set()
+        self.given_up: set[str] = set()  # of them: what ended with 50301
         self.wrong: list[str] = []
         self.repeated = 0
         self.cuts: list[tuple[int, float]] = []  # connections cut by their client: tasks in the POST, seconds to 20100
@@ -93,7 +97,7 @@ class Crowd:
 
     def _task(self) -> tuple[dict[str, Any], Wanted]:
         number = next(self._numbers)
-        latency = self._chance.choice((0.5, 1.0, 2.0, 4.0))
+        latency = self._chance.choice(LATENCIES)
         told = self._chance.choice(("", "", "", "", "", "", "pingback", "postback"))
         prompt = f"question {number} [[cost={number / 1e9:.9f}]] [[latency={latency}]]"
         fields = {f"{told}_url": f"{self._hooks}/$id"} if told else {}
@@ -214,7 +218,9 @@ class Crowd:
         if entry["status_code"] in (40601, 40602):
             return False
         wanted = self.accepted[task_id]
-        if entry["status_code"] != 20000:
+        if entry["status_code"] == ProviderFailed.code:
+            self.given_up.add(task_id)  # whether it had to be is judged at the end
+        elif entry["status_code"] != 20000:
             self.wrong.append(f"{task_id}: {entry['status_code']} {entry['status_message']}")
         elif f"question {wanted.number}\n" not in entry["result"][0]["items"][0]["sections"][0]["text"]:
             self.wrong.append(f"{task_id}: another's answer")

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
@@ -18,7 +19,8 @@ from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.idempotency import Once, key_of
-from restante.store.connecting import Connector, hosts
+from restante.store import database
+from restante.store.connecting import Connection, Connector, hosts
 from restante.store.database import Database, DatabaseLost
 from restante.wiring import utc_now
 from tests.support import differences
@@ -239,3 +241,54 @@ async def test_a_post_with_a_key_is_answered_when_a_standby_has_it(db: Database,
     assert await posting
     assert [row["tasks"] for row in await db.rows("unserved_lanes", [])] == [1]
     assert not await differences(db)
+
+
+_ENDING: list[bool] = []  # filled once the connections below are to end
+
+
+class _EndsAfterReplies(Connection):
+    """Each reply comes, and the connection ends before whoever waited goes on."""
+
+    __slots__ = ()
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        reply = await super().fetch(query, *args, **options)
+        if _ENDING:
+            self.terminate()
+        return reply
+
+
+class _EndsBeforeItAsks(Connection):
+    """The statement is prepared, and the connection ends before it is run."""
+
+    __slots__ = ()
+
+    async def _get_statement(self, *args: Any, **options: Any) -> Any:
+        prepared = await super()._get_statement(*args, **options)
+        if _ENDING:
+            self.terminate()
+        return prepared
+
+
+@pytest.mark.parametrize("kind", [_EndsAfterReplies, _EndsBeforeItAsks])
+async def test_a_connection_that_ends_between_two_steps_is_lost(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, kind: type[Connection]
+) -> None:
+    """asyncpg empties it, and whoever goes on meets None: it ended loops and settled answers as broken (the monkey)."""
+    monkeypatch.setattr(database, "_connector", lambda dsn, prepared: Connector(dsn, prepared, kind))
+    db = Database(dsn)
+    await db.open()
+    monkeypatch.setattr(f"{__name__}._ENDING", [True])
+    with pytest.raises(DatabaseLost):
+        await db.rows("database_clock")
+    with pytest.raises(DatabaseLost):
+        async with db.transaction() as tx:
+            await tx.rows("database_clock")
+    await db.close()
+
+
+async def test_a_mistake_of_ours_stays_one(db: Database) -> None:
+    nothing: Any = None
+    with pytest.raises(AttributeError):
+        async with db.transaction():
+            nothing.rows()

@@ -100,6 +100,19 @@ def our_errors() -> Iterator[None]:
         raise
     except _LOST as error:
         raise DatabaseLost(f"{type(error).__name__}: {error}") from error
+    except AttributeError as error:
+        if not _left_empty(error):
+            raise
+        raise DatabaseLost("the connection ended between a reply and what was asked next") from error
+
+
+def _left_empty(error: AttributeError) -> bool:
+    """A connection that ends while nobody waits for its reply is emptied at once: whoever holds it then, or the pool's
+    stand-in for it, meets None inside asyncpg (0.32: its `_protocol`, its `_con`)."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_globals.get("__name__", "").startswith("asyncpg.")
 
 
 @cache
@@ -307,7 +320,7 @@ class Database(Session):
                 await connection.add_listener(channel, lambda *told: on_notify(told[-1]))
             yield ended
         finally:
-            with contextlib.suppress(*_LOST, asyncpg.PostgresError):
+            with contextlib.suppress(DatabaseLost, asyncpg.PostgresError), our_errors():
                 await connection.close(timeout=1)
 
     async def migrate(self, *, wait: bool = False) -> None:
