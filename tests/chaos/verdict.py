@@ -139,7 +139,8 @@ def _words(monkey: Monkey, said: str) -> str:
         f" {(time.monotonic() - monkey.began) / 60:.1f} minutes: {kills:,} kills, {tally.with_work:.1%} of them with"
         f" leased work, {tally.count(*tallies.CRASHES)} database crashes. {len(crowd.accepted):,} tasks were answered"
         f" with 20100 and {len(crowd.live):,} live calls answered; {crowd.repeated:,} POSTs were repeated with their"
-        f" key. {said} {len(crowd.given_up):,} tasks were struck more than {LOST_LEASES_MAX} times, given up and refunded."
+        f" key. {said} {len(crowd.given_up):,} tasks were struck more than {LOST_LEASES_MAX} times, and given up and"
+        " refunded."
     )
 
 
