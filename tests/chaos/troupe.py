@@ -221,11 +221,12 @@ class Troupe:
     def power_cut(self) -> None:
         """Everything of the installation at once, PostgreSQL and what `up` started too."""
         everything = set(family(self.directory / "data")) if self.database.embedded else set()
-        self.struck |= {one.pid for one in self.members} | {one.pid for one in everything}
-        for one in self.members:
+        members = list(self.members)  # meanwhile the keeper starts others
+        self.struck |= {one.pid for one in members} | {one.pid for one in everything}
+        for one in members:
             one.process.popen.kill()
         kill(everything)
-        for one in self.members:
+        for one in members:
             one.process.popen.wait()
 
     async def retire(self) -> list[str]:
