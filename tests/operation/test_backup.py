@@ -265,6 +265,9 @@ async def test_nothing_is_overwritten(taken: Taken, tmp_path: Path) -> None:
     (tmp_path / "half.partial").mkdir()
     with pytest.raises(OperatorError, match="interrupted"):
         base_backup.refuse_target(tmp_path / "half", 0)
+    (tmp_path / "astray.partial").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OperatorError, match="interrupted"):
+        base_backup.refuse_target(tmp_path / "astray", 0)
     with pytest.raises(OperatorError, match="not room enough"):
         base_backup.refuse_target(tmp_path / "huge", 1 << 60)
 
@@ -345,16 +348,38 @@ async def test_what_cannot_be_copied_is_said(dsn: str, db: Database, tmp_path: P
         await base_backup.back_up(
             f"postgresql://restante@/x?host={tmp_path}", tmp_path / "no", Facts(18, 1, 0, 0), programs, embedded=True
         )
+    with pytest.raises(OperatorError, match="cannot be made in /proc/no"):
+        await base_backup.back_up(dsn, Path("/proc/no"), Facts(18, 1, 0, 0), programs, embedded=True)
+    with pytest.raises(OperatorError, match="sslpassword"):
+        secret = f"{dsn}&sslpassword=of-a-key"
+        await base_backup.back_up(secret, tmp_path / "no", Facts(18, 1, 0, 0), programs, embedded=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_password_stands_on_a_command_line() -> None:
     split = base_backup._without_password
-    assert split("postgresql://u:p%40ss@db1,db2:5432/x?sslmode=require") == (
-        "postgresql://u@db1,db2:5432/x?sslmode=require",
+    assert split("postgresql://u:p%40ss@db1:5432/x?sslmode=require") == (
+        "postgresql://u@db1:5432/x?sslmode=require",
         {"PGPASSWORD": "p@ss"},
+    )
+    assert split("postgresql:///x?application_name=a+b&password=p%26") == (
+        "postgresql:///x?application_name=a%20b",
+        {"PGPASSWORD": "p&"},
     )
     assert split("postgresql://u@/x?host=%2Frun&password=secret") == (
         "postgresql://u@/x?host=%2Frun",
         {"PGPASSWORD": "secret"},
     )
+
+
+@pytest.mark.parametrize(
+    ("dsn", "found"),
+    [
+        ("postgresql://u@db1:1,db2:2/x", "postgresql://u@db1:1,db2:2/x?target_session_attrs=read-write"),
+        ("postgresql:///x?host=a,b", "postgresql:///x?host=a%2Cb&target_session_attrs=read-write"),
+        ("postgresql://u@db1,db2/x?target_session_attrs=any", "postgresql://u@db1,db2/x?target_session_attrs=any"),
+    ],
+)
+def test_of_several_hosts_the_primary_is_copied(dsn: str, found: str) -> None:
+    """A standby may be behind; and what was looked at is the primary."""
+    assert base_backup._without_password(dsn) == (found, {})
