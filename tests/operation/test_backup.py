@@ -286,6 +286,20 @@ async def test_an_interrupted_restore_is_no_empty_database(taken: Taken, tmp_pat
         await restoring.restore(taken.backup, tmp_path / "data")
 
 
+async def test_a_restore_that_is_ended_ends(taken: Taken, tmp_path: Path) -> None:
+    """Between two files, and not when all of it is there."""
+
+    def end(done: int, whole: int) -> None:
+        restoration.cancel()
+
+    restoration = asyncio.create_task(restoring.restore(taken.backup, tmp_path / "data", end))
+    with pytest.raises(asyncio.CancelledError):
+        await restoration
+    assert not (tmp_path / "data/postgres/18").exists()
+    with pytest.raises(OperatorError, match="interrupted"):
+        EmbeddedPostgres(tmp_path / "data").start()
+
+
 async def test_a_backup_that_is_ended_leaves_nothing(dsn: str, db: Database, tmp_path: Path) -> None:
     found = await base_backup.facts(db)
     programs = base_backup.find_programs(found.postgres, embedded=False)
@@ -354,6 +368,17 @@ async def test_what_cannot_be_copied_is_said(dsn: str, db: Database, tmp_path: P
         secret = f"{dsn}&sslpassword=of-a-key"
         await base_backup.back_up(secret, tmp_path / "no", Facts(18, 1, 0, 0), programs, embedded=False)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_it_connects_as_restante_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What demands a certificate in the environment of one is not left out for the other."""
+    for name, value in {"PGSSLMODE": "verify-full", "PGPASSWORD": "x", "PGOPTIONS": "-c x=y"}.items():
+        monkeypatch.setenv(name, value)
+    async with base_backup._running(["env"], {"PGPASSWORD": "of the URL"}) as process:
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode().splitlines()
+    assert {"PGSSLMODE=verify-full", "PGPASSWORD=of the URL"} <= set(said)
+    assert not [line for line in said if line.startswith("PGOPTIONS")]
 
 
 def test_no_password_stands_on_a_command_line() -> None:

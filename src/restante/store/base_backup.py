@@ -38,6 +38,8 @@ from restante.store.embedded_cluster import installed_programs
 FORMAT: Final = 1
 LABEL: Final = "restante-backup.json"
 POSTGRES: Final = "postgres"
+# Variables that our own connections heed too (asyncpg): without them another server's certificate would do.
+_CONNECTING: Final = re.compile(r"PG(SSL\w+|PASSWORD|PASSFILE|SERVICE|SERVICEFILE|TARGETSESSIONATTRS)")
 _PROGRESS: Final = re.compile(rb"(\d+)/(\d+) kB")
 
 # Runs a program that ends with us, however we end. pg_basebackup does not: a child of its own receives WAL for ever.
@@ -254,7 +256,8 @@ async def _running(
 ) -> AsyncIterator[Process]:
     """A program of PostgreSQL's, with less right to the processor than those that serve; left early, it is ended.
     `leashed`: even if we are killed."""
-    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")} | secret
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
+    env |= {name: value for name, value in os.environ.items() if _CONNECTING.fullmatch(name)} | secret
     leash = (sys.executable, "-I", "-S", "-c", _LEASH) if leashed else ()
     process = await asyncio.create_subprocess_exec(
         *leash, *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, umask=0o077, start_new_session=True

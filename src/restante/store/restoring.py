@@ -6,6 +6,7 @@ no server starts (embedded_cluster.refuse_half_restored).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -73,7 +74,9 @@ async def restore(
             fresh = home / RESTORING
             if fresh.exists():
                 shutil.rmtree(fresh)
-            _copy(backup / POSTGRES, fresh, progress)
+            for done, whole in _copied(backup / POSTGRES, fresh):
+                progress(done, whole)
+                await asyncio.sleep(0)  # it may be cancelled between two files
             (fresh / "backup_manifest").unlink()  # of the backup; this is a database
             give_tree(fresh, way.owner)
             for name in label.files:
@@ -141,8 +144,9 @@ def _refuse_taken(home: Path, label: Label) -> None:
         )
 
 
-def _copy(source: Path, to: Path, progress: Callable[[int, int], None]) -> None:
-    """Regular files and directories, closed to all others; a link in a backup is no part of one."""
+def _copied(source: Path, to: Path) -> Iterator[tuple[int, int]]:
+    """Copy regular files and directories, closed to all others; a link in a backup is no part of one. How many of how
+    many kilobytes, after each file."""
     entries = [source, *sorted(source.rglob("*"))]
     for path in entries:
         mode = path.lstat().st_mode
@@ -157,7 +161,7 @@ def _copy(source: Path, to: Path, progress: Callable[[int, int], None]) -> None:
         with path.open("rb") as old, open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:  # noqa: PTH123
             shutil.copyfileobj(old, new, 1 << 20)
             done += new.tell()
-        progress(done >> 10, whole)
+        yield done >> 10, whole
 
 
 def _place(source: Path, to: Path) -> None:
