@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import asyncpg
 import msgspec
@@ -284,6 +285,24 @@ async def test_an_interrupted_restore_is_no_empty_database(taken: Taken, tmp_pat
     with EmbeddedPostgres(tmp_path / "data") as server, pytest.raises(OperatorError, match="in use"):
         assert server.exists
         await restoring.restore(taken.backup, tmp_path / "data")
+
+
+async def test_a_restore_that_is_interrupted_twice_is_no_empty_database_either(
+    taken: Taken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first one left is cleared away, and then it is killed."""
+    half = tmp_path / "data/postgres" / RESTORING
+    (half / "base").mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18")
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_copied", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            await restoring.restore(taken.backup, tmp_path / "data")
+    assert list(half.iterdir()) == []
+    with pytest.raises(OperatorError, match="interrupted"):
+        EmbeddedPostgres(tmp_path / "data").start()
+    await restoring.restore(taken.backup, tmp_path / "data")
+    assert not half.exists()
 
 
 async def test_a_restore_that_is_ended_ends(taken: Taken, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from restante.store.base_backup import (
 from restante.store.embedded_cluster import MAJOR, RESTORING, installed_programs
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.store.schema import migrations
-from restante.store.service_user import give_tree
+from restante.store.service_user import give_tree, open_directory
 
 
 def read_label(backup: Path) -> Label:
@@ -72,8 +72,7 @@ async def restore(
         with EmbeddedPostgres(data_dir).alone() as (home, way):
             _refuse_taken(home, label)
             fresh = home / RESTORING
-            if fresh.exists():
-                shutil.rmtree(fresh)
+            _make_empty(fresh)
             for done, whole in _copied(backup / POSTGRES, fresh):
                 progress(done, whole)
                 await asyncio.sleep(0)  # it may be cancelled between two files
@@ -144,6 +143,20 @@ def _refuse_taken(home: Path, label: Label) -> None:
         )
 
 
+def _make_empty(directory: Path) -> None:
+    """Ours and closed, with nothing in it. One that is there is not removed: while it was away, a start would take what
+    a restore left for nothing at all, and make an empty database."""
+    directory.mkdir(0o700, exist_ok=True)
+    with open_directory(directory) as descriptor:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o700)
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _copied(source: Path, to: Path) -> Iterator[tuple[int, int]]:
     """Copy regular files and directories, closed to all others; a link in a backup is no part of one. How many of how
     many kilobytes, after each file."""
@@ -156,7 +169,7 @@ def _copied(source: Path, to: Path) -> Iterator[tuple[int, int]]:
     for path in entries:
         place = to / path.relative_to(source)
         if path.is_dir():
-            place.mkdir(0o700)
+            place.mkdir(0o700, exist_ok=path == source)
             continue
         with path.open("rb") as old, open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:  # noqa: PTH123
             shutil.copyfileobj(old, new, 1 << 20)
