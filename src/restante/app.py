@@ -46,6 +46,7 @@ from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
 from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
+from restante.web.room import Room
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import background, build_models, gather_for, utc_now
@@ -252,10 +253,11 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             passwords,
             utc_now,
             Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
+            room := Room(),
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))
-        fast = FastPath(app, passwords, collector, meter.count)
+        fast = FastPath(app, passwords, collector, meter.count, room)
         config = http_server(fast, connections, settings.drain_seconds)
         server = _Server(config, fast, shared=settings.fd is not None)
         task = asyncio.create_task(_serve(server, server_socket, lease))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from pathlib import Path
 
 from restante.config import Settings, parsed
-from restante.core.credentials import matches
+from restante.core.credentials import matches, password_fault
 from restante.core.money import parse_usd
 from restante.flow import accounts
 from restante.store import accounts as stored
@@ -28,21 +29,46 @@ async def operator_account(db: Database, settings: Settings) -> tuple[str, str |
         await _compare(db, login, settings)
         return login, None
     balance = parsed("balance", parse_usd, settings.balance)
-    password = settings.password or accounts.new_password()
-    if settings.password is None:
-        keep_password(settings, password)
+    password = settings.password or _first_password(settings)
     if not await accounts.open_operator(db, settings.login, password, balance=balance, now=utc_now()):
-        return await operator_account(db, settings)  # another restante, started at the same moment, made it
+        made = await operator_account(db, settings)  # another restante, started at the same moment, made it
+        if settings.password is None and not await _is_password(db, made[0], password):
+            password_file(settings).unlink(missing_ok=True)  # its data directory is another, with another password
+        return made
     log.info("made the operator's account %s", settings.login)
     return settings.login, password if settings.password is None else None
 
 
+def _first_password(settings: Settings) -> str:
+    """A generated password, kept where only this user can read it: the same one for all that start at the same moment
+    with one data directory, whichever of them makes the account."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = password_file(settings)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX)
+        kept = file.read().strip()
+        if password_fault(kept) is None:
+            return kept
+        os.fchmod(file.fileno(), 0o600)
+        file.seek(0)
+        file.truncate()
+        password = accounts.new_password()
+        file.write(password + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return password
+
+
+async def _is_password(db: Database, login: str, password: str) -> bool:
+    known = (await stored.credentials(db, [login]))[login]
+    return matches(password, await accounts.pepper(db), known.digests)
+
+
 async def _compare(db: Database, login: str, settings: Settings) -> None:
     """Say so when the environment names another operator, or another password, than the first start made."""
-    known = (await stored.credentials(db, [login]))[login]
     if settings.login != login:
         log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
-    elif settings.password and not matches(settings.password, await accounts.pepper(db), known.digests):
+    elif settings.password and not await _is_password(db, login, settings.password):
         log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
 
 

@@ -149,6 +149,8 @@ async def _listen(db: Database, runner: Runner) -> None:
                 await ended.wait()
         except DatabaseLost as error:
             log.warning("new tasks do not wake this worker for now, it looks every moment: %s", error)
+        except Exception:
+            log.exception("listening for new tasks broke and is tried again; please report it")
         runner.notified = False
         await asyncio.sleep(RELISTEN_SECONDS)
     runner.notified = False

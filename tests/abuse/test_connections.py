@@ -261,6 +261,20 @@ async def test_beyond_the_most_who_waits_makes_room_and_who_works_does_not() -> 
         await served.is_well()
 
 
+async def test_who_does_not_take_its_answer_makes_room_too() -> None:
+    """Otherwise as many of them as a process has connections keep everybody out, without a password."""
+    async with serving(most=3) as served, contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            reader, writer = await stack.enter_async_context(served.connected())
+            writer.write(call("/large") * 2)  # the second one waits until the first was taken: it is at work
+            await reader.readexactly(100)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while len(served.application.paths) < 6:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # a few looks
+        await served.is_well()
+
+
 # --- odd ---------------------------------------------------------------------------------------------------
 
 

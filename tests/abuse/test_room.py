@@ -7,7 +7,9 @@ import contextlib
 import gzip
 import resource
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,10 +17,12 @@ import pytest
 from starlette.requests import Request
 
 from restante.core.allowance import UNLIMITED
-from restante.core.errors import InternalError, InvalidBody, Refusal
+from restante.core.errors import OK_CODE, OK_MESSAGE, InternalError, InvalidBody, Refusal
 from restante.core.limits import CALL_BODY_BYTES_FREE, GZIP_MEMBERS
+from restante.flow.collect import Fetched
 from restante.web import body
 from restante.web.auth import BasicAuth, Caller
+from restante.web.fast_path import FastPath, HttpProtocol
 from restante.web.room import Room
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop
@@ -118,6 +122,32 @@ async def test_who_has_too_many_calls_at_work_is_told_503() -> None:
         await first
     with pytest.raises(RuntimeError):
         await auth(dict(scope), receive, send)
+
+
+async def test_a_task_get_has_its_place_until_it_is_written() -> None:
+    """It goes past the framework, and not past the bound: the next one is told 503 by the long way."""
+    account = SimpleNamespace(account_id=1, allowance=UNLIMITED)
+    found = Fetched(OK_CODE, OK_MESSAGE, b"{}", b"[]")
+    passwords, collector = Mock(check=AsyncMock(return_value=account)), Mock(task_get=AsyncMock(return_value=found))
+    room = Room(calls=1)
+    fast = FastPath(Mock(), passwords, collector, Mock(), room)
+    scope = {"path": "/", "headers": []}
+    reply = await fast.task_get(scope, "an id")
+    assert reply is not None and await fast.task_get(scope, "an id") is None
+    go = asyncio.Event()
+    protocol = HttpProtocol.__new__(HttpProtocol)
+    protocol.flow = Mock(write_paused=True, drain=go.wait)
+    answered = SimpleNamespace(task_get=AsyncMock(return_value=reply))
+    cycle: Any = SimpleNamespace(scope={}, disconnected=True)
+    writing = asyncio.create_task(protocol._task_get(cycle, answered, ""))
+    await asyncio.sleep(0)
+    assert room.enter(1) is None, "its client does not read"
+    go.set()
+    await writing
+    collector.task_get.side_effect = RuntimeError("broken")
+    assert await fast.task_get(scope, "an id") is None
+    place = room.enter(1)
+    assert place is not None
 
 
 @pytest.fixture

@@ -252,6 +252,26 @@ async def test_what_was_claimed_when_the_database_left_goes_back_to_the_queue(
     assert len(client.hits) == 2
 
 
+async def test_a_look_that_breaks_is_not_the_last(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker goes on, so its webhooks do."""
+    waiting, looks = deliveries.waiting, 0
+
+    async def breaks(*args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("what nobody thought of")
+        return await waiting(*args)
+
+    monkeypatch.setattr(deliveries, "waiting", breaks)
+    async with receiving() as client, working(shop):
+        await post(shop, {"pingback_url": client.url})
+        await until_states(db, done=1)
+    assert "claiming webhooks broke" in caplog.text and "what nobody thought of" in caplog.text
+
+
 class Told(Breaker):
     """Gives every host up, or none; remembers what it was told."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -20,8 +20,10 @@ from restante.flow.accept import Judged
 from restante.flow.collect import Collector
 from restante.flow.end import cancel, expire
 from restante.flow.erase import erase
-from restante.store import erasure, queue, tasks
+from restante.flow.expire import keep_deadlines, keep_retention, keep_swept
+from restante.store import erasure, idempotency, queue, tasks
 from restante.store.database import Database
+from restante.store.idempotency import Kept
 from restante.web.wire import postback
 from restante.wiring import utc_now
 from tests.flow.conftest import Shop
@@ -262,3 +264,45 @@ async def test_a_cancelled_task_owes_its_webhooks_like_any_failed_one(shop: Shop
     assert owed["url"] == f"https://hooks.example.org/{task_id}"
     assert msgspec.json.decode(gzip.decompress(owed["body"]))["tasks"][0]["status_code"] == 40103
     assert await shop.collector.ready(shop.id) == [], "listed by its first failed attempt"
+
+
+async def test_a_clock_that_is_ahead_ends_and_forgets_nothing_early(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one machine, whose battery died or which slept: the others' tasks and answers stay."""
+
+    async def once(_: float, db: Database, work: Callable[[], Awaitable[None]]) -> None:
+        await work()
+
+    monkeypatch.setattr("restante.flow.expire._every", once)
+
+    def ahead() -> datetime:
+        return utc_now() + timedelta(days=400)
+
+    answered, queued = await shop.post("a", "b")
+    token = await shop.lease()
+    await shop.claim(token, 1)
+    await shop.settler.settle(success(token, answered))
+    now = utc_now()
+    async with db.transaction() as tx:
+        assert await idempotency.keep(tx, shop.id, "key", Kept(b"of a body", b"answer"), now, now - timedelta(days=1))
+    await keep_deadlines(db, ahead, postback, HOURS_72)
+    await keep_retention(db, ahead, ready_seconds=HOURS_72, result_days=30, task_days=180, error_days=7)
+    await keep_swept(db, ahead, timedelta(days=1))
+    assert (await shop.collector.task_get(shop.id, queued)).code == 40602
+    assert (await shop.collector.task_get(shop.id, answered)).code == 20000
+    assert await idempotency.find(db, shop.id, "key", now - timedelta(days=1)) is not None
+
+
+async def test_two_workers_that_drop_the_same_days_at_once(shop: Shop, db: Database) -> None:
+    """They began together and do it at the same times from then on."""
+    old = utc_now().date() - timedelta(days=100)
+    for number in range(5):
+        await db.prepare_days(old + timedelta(days=number))
+    before = old + timedelta(days=50)
+    async with db.transaction() as tx:  # so that all of them wait for the first day
+        await tx._on.execute("lock table attempt in access share mode")
+        drops = [asyncio.create_task(db.drop_days("attempt", before)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+    await asyncio.gather(*drops)
+    assert await db.drop_days("attempt", before) == []

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from restante import worker
 from restante.core.limits import POLL_BUSY_SECONDS, POLL_SECONDS
+from restante.flow.lease import Lease
 from restante.flow.run import Runner
-from tests.flow.conftest import Shop
+from restante.store.database import Database
+from restante.wiring import background
+from tests.flow.conftest import Shop, until
 from tests.flow.test_run import finished, working
 
 
@@ -48,3 +53,24 @@ async def test_without_it_looks_often_after_work_and_ever_less(shop: Shop, monke
     after = waits[waits.index(min(waits)) :]
     assert after[0] == 2 * POLL_BUSY_SECONDS
     assert after == [min(after[0] * 2**n, POLL_SECONDS) for n in range(len(after))]
+
+
+async def test_what_breaks_listening_does_not_end_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, tries = Database.listening, 0
+
+    def listening(*args: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("what nobody thought of")
+        return real(*args)
+
+    monkeypatch.setattr(Database, "listening", listening)
+    monkeypatch.setattr(worker, "RELISTEN_SECONDS", 0.01)
+    runner = shop.runner(Lease(shop.db, "a worker", 60.0))
+    runner.notified = False
+    with background(worker._listen(shop.db, runner)):
+        await until(lambda: runner.notified)
+    assert tries == 2 and "what nobody thought of" in caplog.text

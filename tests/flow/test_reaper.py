@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 
-from restante.flow.lease import Reaper
+from restante.core.errors import InternalError
+from restante.flow.expire import keep_leases
+from restante.flow.lease import Lease, Reaper
+from restante.flow.settle import failed
 from restante.store import queue
 from restante.store.database import Database, Session
+from restante.wiring import background
+from tests.flow.conftest import Shop
 
 LEASE = 60.0
 
@@ -90,3 +98,64 @@ async def test_after_a_restart_of_the_server_a_lease_passes(db: Database, times:
     times.pass_by(LEASE / 4)
     await reaper.look()
     assert await left(db) == 0
+
+
+async def waiting_for_locks(db: Database) -> int:
+    count: int = await db._pool.fetchval(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    return count
+
+
+async def test_it_meets_a_late_settlement_and_looks_again(
+    shop: Shop, db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that comes back settles while its lease is being ended: they lock the same tasks in different orders."""
+    await shop.post("a", "b", "c")
+    token = await shop.lease()
+    await shop.claim(token)
+    await db._pool.execute("update worker set expires_at = now() - interval '1 second'")
+    rows = await db._pool.fetch("select id, day from queue order by ctid desc")
+    late = [failed(token, str(row["id"]), row["day"], InternalError()) for row in rows]
+
+    async def settle() -> None:
+        async with db.transaction() as tx:
+            await tx._on.execute("set local deadlock_timeout = '30s'")  # it is the other one that loses
+            assert len(await queue.settle(tx, token, rows[0]["day"], shop.clock(), late)) == 3
+
+    async with asyncio.timeout(20):
+        async with db.transaction() as tx:
+            await tx._on.execute("select from queue where id = $1 for update", rows[1]["id"])
+            settling = asyncio.create_task(settle())
+            while await waiting_for_locks(db) < 1:
+                await asyncio.sleep(0.01)
+            stack = background(keep_leases(db, 0.4, lambda: None))
+            stack.__enter__()
+            while await waiting_for_locks(db) < 2:
+                await asyncio.sleep(0.01)
+        await settling
+        while await left(db):
+            await asyncio.sleep(0.01)
+        stack.__exit__(None, None, None)
+    assert "report it" not in caplog.text
+
+
+@pytest.mark.parametrize("statement", ["free_orphans", "free"])
+async def test_a_lost_race_is_run_again(db: Database, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """At a heartbeat, and when a worker leaves: a connection that it lost may be at work still on the server."""
+    real, tries = getattr(queue, statement), 0
+
+    async def race(*args: Any, **named: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        return await real(*args, **named)
+
+    monkeypatch.setattr(queue, statement, race)
+    lease = Lease(db, "a worker", LEASE)
+    await lease.begin()
+    lease.doubt()
+    await lease._beat_once()
+    await lease.end()
+    assert tries == 2 and await left(db) == 0

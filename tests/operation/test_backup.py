@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import asyncpg
 import msgspec
@@ -265,6 +266,9 @@ async def test_nothing_is_overwritten(taken: Taken, tmp_path: Path) -> None:
     (tmp_path / "half.partial").mkdir()
     with pytest.raises(OperatorError, match="interrupted"):
         base_backup.refuse_target(tmp_path / "half", 0)
+    (tmp_path / "astray.partial").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OperatorError, match="interrupted"):
+        base_backup.refuse_target(tmp_path / "astray", 0)
     with pytest.raises(OperatorError, match="not room enough"):
         base_backup.refuse_target(tmp_path / "huge", 1 << 60)
 
@@ -281,6 +285,38 @@ async def test_an_interrupted_restore_is_no_empty_database(taken: Taken, tmp_pat
     with EmbeddedPostgres(tmp_path / "data") as server, pytest.raises(OperatorError, match="in use"):
         assert server.exists
         await restoring.restore(taken.backup, tmp_path / "data")
+
+
+async def test_a_restore_that_is_interrupted_twice_is_no_empty_database_either(
+    taken: Taken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first one left is cleared away, and then it is killed."""
+    half = tmp_path / "data/postgres" / RESTORING
+    (half / "base").mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18")
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_copied", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            await restoring.restore(taken.backup, tmp_path / "data")
+    assert list(half.iterdir()) == []
+    with pytest.raises(OperatorError, match="interrupted"):
+        EmbeddedPostgres(tmp_path / "data").start()
+    await restoring.restore(taken.backup, tmp_path / "data")
+    assert not half.exists()
+
+
+async def test_a_restore_that_is_ended_ends(taken: Taken, tmp_path: Path) -> None:
+    """Between two files, and not when all of it is there."""
+
+    def end(done: int, whole: int) -> None:
+        restoration.cancel()
+
+    restoration = asyncio.create_task(restoring.restore(taken.backup, tmp_path / "data", end))
+    with pytest.raises(asyncio.CancelledError):
+        await restoration
+    assert not (tmp_path / "data/postgres/18").exists()
+    with pytest.raises(OperatorError, match="interrupted"):
+        EmbeddedPostgres(tmp_path / "data").start()
 
 
 async def test_a_backup_that_is_ended_leaves_nothing(dsn: str, db: Database, tmp_path: Path) -> None:
@@ -345,16 +381,49 @@ async def test_what_cannot_be_copied_is_said(dsn: str, db: Database, tmp_path: P
         await base_backup.back_up(
             f"postgresql://restante@/x?host={tmp_path}", tmp_path / "no", Facts(18, 1, 0, 0), programs, embedded=True
         )
+    with pytest.raises(OperatorError, match="cannot be made in /proc/no"):
+        await base_backup.back_up(dsn, Path("/proc/no"), Facts(18, 1, 0, 0), programs, embedded=True)
+    with pytest.raises(OperatorError, match="sslpassword"):
+        secret = f"{dsn}&sslpassword=of-a-key"
+        await base_backup.back_up(secret, tmp_path / "no", Facts(18, 1, 0, 0), programs, embedded=False)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_it_connects_as_restante_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What demands a certificate in the environment of one is not left out for the other."""
+    for name, value in {"PGSSLMODE": "verify-full", "PGPASSWORD": "x", "PGOPTIONS": "-c x=y"}.items():
+        monkeypatch.setenv(name, value)
+    async with base_backup._running(["env"], {"PGPASSWORD": "of the URL"}) as process:
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode().splitlines()
+    assert {"PGSSLMODE=verify-full", "PGPASSWORD=of the URL"} <= set(said)
+    assert not [line for line in said if line.startswith("PGOPTIONS")]
 
 
 def test_no_password_stands_on_a_command_line() -> None:
     split = base_backup._without_password
-    assert split("postgresql://u:p%40ss@db1,db2:5432/x?sslmode=require") == (
-        "postgresql://u@db1,db2:5432/x?sslmode=require",
+    assert split("postgresql://u:p%40ss@db1:5432/x?sslmode=require") == (
+        "postgresql://u@db1:5432/x?sslmode=require",
         {"PGPASSWORD": "p@ss"},
+    )
+    assert split("postgresql:///x?application_name=a+b&password=p%26") == (
+        "postgresql:///x?application_name=a%20b",
+        {"PGPASSWORD": "p&"},
     )
     assert split("postgresql://u@/x?host=%2Frun&password=secret") == (
         "postgresql://u@/x?host=%2Frun",
         {"PGPASSWORD": "secret"},
     )
+
+
+@pytest.mark.parametrize(
+    ("dsn", "found"),
+    [
+        ("postgresql://u@db1:1,db2:2/x", "postgresql://u@db1:1,db2:2/x?target_session_attrs=read-write"),
+        ("postgresql:///x?host=a,b", "postgresql:///x?host=a%2Cb&target_session_attrs=read-write"),
+        ("postgresql://u@db1,db2/x?target_session_attrs=any", "postgresql://u@db1,db2/x?target_session_attrs=any"),
+    ],
+)
+def test_of_several_hosts_the_primary_is_copied(dsn: str, found: str) -> None:
+    """A standby may be behind; and what was looked at is the primary."""
+    assert base_backup._without_password(dsn) == (found, {})

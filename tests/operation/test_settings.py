@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from restante.config import Settings, load
+from restante.core.credentials import matches
 from restante.core.errors import OperatorError
 from restante.flow import accounts
 from restante.operator_account import operator_account, password_file
@@ -110,6 +112,17 @@ async def test_a_generated_password_is_kept_before_anything_else_can_fail(db: Da
     assert password_file(settings).read_text().strip() == password
     assert password_file(settings).stat().st_mode & 0o777 == 0o600
     assert await operator_account(db, settings) == (login, None)
+
+
+async def test_of_many_first_starts_at_once_the_password_that_is_kept_is_the_operators(
+    db: Database, tmp_path: Path
+) -> None:
+    """Some share a data directory, others have one of their own: no file holds a password that is none."""
+    homes = [tmp_path / str(number) for number in (1, 1, 1, 2, 2)]
+    await asyncio.gather(*(operator_account(db, operator(home)) for home in homes))
+    known = (await stored.credentials(db, ["operator"]))["operator"]
+    kept = [file.read_text().strip() for file in tmp_path.rglob("operator-password")]
+    assert len(kept) == 1 and matches(kept[0], await accounts.pepper(db), known.digests)
 
 
 async def test_another_login_later_makes_no_second_operator(

@@ -188,6 +188,10 @@ class Deliverer:
                 self._lease.doubt()
                 await self._db.revive()
                 more = False
+            except Exception:  # whatever it was: webhooks must not stop for ever while the worker goes on
+                log.exception("claiming webhooks broke and is tried again; please report it")
+                self._lease.doubt()
+                more = False
             if not more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):

@@ -36,7 +36,8 @@ async def keep_deadlines(
     """Fail tasks that are past their deadline, until cancelled."""
 
     async def look() -> None:
-        await expire(db, clock, envelope, deadline_seconds)
+        now = await _agreed(db, clock)
+        await expire(db, lambda: now, envelope, deadline_seconds)
 
     await _every(HOUSEKEEPING_SECONDS, db, look)
 
@@ -56,7 +57,7 @@ async def keep_retention(
     async def look() -> None:
         await forget(
             db,
-            clock(),
+            await _agreed(db, clock),
             ready_seconds=ready_seconds,
             result_days=result_days,
             task_days=task_days,
@@ -100,10 +101,11 @@ async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: t
     cancelled."""
 
     async def sweep() -> None:
+        now = await _agreed(db, clock)
         await rates.forget(db)
-        await idempotency_store.forget(db, clock() - idempotency)
-        await usage.forget(db, clock().date() - timedelta(days=USAGE_DAYS))
-        await spending.forget(db, clock() - timedelta(days=2))  # a day and what clocks differ by
+        await idempotency_store.forget(db, now - idempotency)
+        await usage.forget(db, now.date() - timedelta(days=USAGE_DAYS))
+        await spending.forget(db, now - timedelta(days=2))  # a day and what clocks differ by
         await pacing.forget(db, BUCKET_FORGOTTEN_SECONDS)
 
     await _every(HOUSEKEEPING_SECONDS, db, sweep)
@@ -131,10 +133,16 @@ async def keep_parked(db: Database, on_ready: Callable[[], None]) -> None:
     await _every(PROMOTE_SECONDS, db, look)
 
 
+async def _agreed(db: Database, clock: Callable[[], datetime]) -> datetime:
+    """The earlier of this process's time and the database's. What is forgotten does not come back: one machine whose
+    clock is ahead must not fail everybody's tasks, or drop their answers, before the time."""
+    return min(clock(), (await queue.clock(db))[0])
+
+
 async def _every(seconds: float, db: Database, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await work()
+            await db.settled(work)  # what others do to the same rows may win a race
         except DatabaseLost as error:
             log.warning("housekeeping waits for the database: %s", error)
             await db.revive()

@@ -65,13 +65,16 @@ class Lease:
             self._heart.cancel()
             await asyncio.wait([self._heart])
         try:
-            async with self._db.transaction() as tx:
-                await queue.retire(tx, self.token)
-                await deliveries.free(tx, [self.token])
-                return await queue.free(tx, [self.token], lost=False)
+            return await self._db.settled(self._give_back)
         except DatabaseLost as error:
             log.warning("the lease could not be given back, it ends by itself in %.0f s: %s", self.seconds, error)
             return 0
+
+    async def _give_back(self) -> int:
+        async with self._db.transaction() as tx:
+            await queue.retire(tx, self.token)
+            await deliveries.free(tx, [self.token])
+            return await queue.free(tx, [self.token], lost=False)
 
     def hold(self, token: int, work: str | int) -> None:
         """This process runs the task (its id is a string) or makes the delivery (a number) under the token."""
@@ -141,10 +144,11 @@ class Lease:
         elif self._doubtful:
             async with self.claiming:
                 held = [work for token, work in self._holds if token == self.token]
-                freed = await queue.free_orphans(self._db, self.token, [one for one in held if isinstance(one, str)])
-                freed += await deliveries.free_orphans(
-                    self._db, self.token, [one for one in held if isinstance(one, int)]
-                )
+                tasks = [one for one in held if isinstance(one, str)]
+                others = [one for one in held if isinstance(one, int)]
+                # Whose connection was lost may be at work still on the server, with the same rows.
+                freed = await self._db.settled(lambda: queue.free_orphans(self._db, self.token, tasks))
+                freed += await self._db.settled(lambda: deliveries.free_orphans(self._db, self.token, others))
                 self._doubtful = False
             if freed:
                 log.warning("%d tasks or deliveries were leased to us unknown to us; they are ready again", freed)

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -38,6 +38,8 @@ from restante.store.embedded_cluster import installed_programs
 FORMAT: Final = 1
 LABEL: Final = "restante-backup.json"
 POSTGRES: Final = "postgres"
+# Variables that our own connections heed too (asyncpg): without them another server's certificate would do.
+_CONNECTING: Final = re.compile(r"PG(SSL\w+|PASSWORD|PASSFILE|SERVICE|SERVICEFILE|TARGETSESSIONATTRS)")
 _PROGRESS: Final = re.compile(rb"(\d+)/(\d+) kB")
 
 # Runs a program that ends with us, however we end. pg_basebackup does not: a child of its own receives WAL for ever.
@@ -139,7 +141,7 @@ def refuse_target(target: Path, needed: int) -> Path:
         raise OperatorError(f"There is no directory {target.parent}.", "Make it, or name another place.")
     if target.exists() or target.is_symlink():
         raise OperatorError(f"{target} exists already, and nothing is overwritten.", "Name another place.")
-    if partial.exists():
+    if partial.exists() or partial.is_symlink():
         raise OperatorError(
             f"{partial} exists: another backup is being made there, or one was interrupted.",
             "Wait for it, or remove it.",
@@ -177,7 +179,10 @@ async def back_up(
         )
     partial = refuse_target(target, found.size)
     begun_at = datetime.now(UTC)
-    partial.mkdir(0o700)
+    try:
+        partial.mkdir(0o700)
+    except OSError as error:  # nor is it ours to remove: another backup was faster
+        raise OperatorError(f"The backup cannot be made in {partial}: {error}.") from error
     try:
         await _copy(dsn, partial / POSTGRES, programs, most_kilobytes, progress)
         ended_at = datetime.now(UTC)
@@ -251,7 +256,8 @@ async def _running(
 ) -> AsyncIterator[Process]:
     """A program of PostgreSQL's, with less right to the processor than those that serve; left early, it is ended.
     `leashed`: even if we are killed."""
-    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")} | secret
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
+    env |= {name: value for name, value in os.environ.items() if _CONNECTING.fullmatch(name)} | secret
     leash = (sys.executable, "-I", "-S", "-c", _LEASH) if leashed else ()
     process = await asyncio.create_subprocess_exec(
         *leash, *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, umask=0o077, start_new_session=True
@@ -270,15 +276,27 @@ async def _running(
 
 
 def _without_password(dsn: str) -> tuple[str, dict[str, str]]:
-    """The DSN as it may stand on a command line, which everybody can read, and the rest of it."""
+    """The DSN as it may stand on a command line, which everybody can read, and the rest of it. Of several hosts the one
+    that takes writes, as everywhere (store/connecting.py): a standby may lack what was just accepted."""
     parts = urlsplit(dsn)
     query = dict(parse_qsl(parts.query))
+    if "sslpassword" in query:
+        raise OperatorError(
+            "RESTANTE_DATABASE_URL has an sslpassword, which pg_basebackup takes on its command line only, where every"
+            " user of this host could read it.",
+            "Use a key file without one, 0600; or a backup of your own.",
+        )
     password = query.pop("password", None)
     user, at, hosts = parts.netloc.rpartition("@")
+    if "," in f"{hosts}{query.get('host', '')}":
+        query.setdefault("target_session_attrs", "read-write")
     user, colon, quoted = user.partition(":")
     if colon:
         password = unquote(quoted)
-    address = parts._replace(netloc=f"{user}{at}{hosts}", query=urlencode(query)).geturl()
+    # PostgreSQL's programs know neither `postgresql:/x`, which urlunsplit makes of no host, nor a blank written as `+`.
+    address = f"{parts.scheme}://{user}{at}{hosts}{parts.path}"
+    if query:
+        address += f"?{urlencode(query, quote_via=quote)}"
     return address, {} if password is None else {"PGPASSWORD": password}
 
 

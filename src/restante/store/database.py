@@ -369,7 +369,8 @@ class Database(Session):
             try:
                 async with self.transaction() as tx:
                     await tx._on.execute(f"set local lock_timeout = '{DROP_LOCK_SECONDS}s'")
-                    await tx._on.execute(f"drop table {row['name']}")
+                    # Every worker does this at its time, and two may have begun together.
+                    await tx._on.execute(f"drop table if exists {row['name']}")
             except DatabaseLost as error:
                 log.info("%s could not be dropped now: %s", row["name"], error)
                 break

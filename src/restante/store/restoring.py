@@ -6,6 +6,7 @@ no server starts (embedded_cluster.refuse_half_restored).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -29,7 +30,7 @@ from restante.store.base_backup import (
 from restante.store.embedded_cluster import MAJOR, RESTORING, installed_programs
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.store.schema import migrations
-from restante.store.service_user import give_tree
+from restante.store.service_user import give_tree, open_directory
 
 
 def read_label(backup: Path) -> Label:
@@ -71,9 +72,10 @@ async def restore(
         with EmbeddedPostgres(data_dir).alone() as (home, way):
             _refuse_taken(home, label)
             fresh = home / RESTORING
-            if fresh.exists():
-                shutil.rmtree(fresh)
-            _copy(backup / POSTGRES, fresh, progress)
+            _make_empty(fresh)
+            for done, whole in _copied(backup / POSTGRES, fresh):
+                progress(done, whole)
+                await asyncio.sleep(0)  # it may be cancelled between two files
             (fresh / "backup_manifest").unlink()  # of the backup; this is a database
             give_tree(fresh, way.owner)
             for name in label.files:
@@ -141,8 +143,23 @@ def _refuse_taken(home: Path, label: Label) -> None:
         )
 
 
-def _copy(source: Path, to: Path, progress: Callable[[int, int], None]) -> None:
-    """Regular files and directories, closed to all others; a link in a backup is no part of one."""
+def _make_empty(directory: Path) -> None:
+    """Ours and closed, with nothing in it. One that is there is not removed: while it was away, a start would take what
+    a restore left for nothing at all, and make an empty database."""
+    directory.mkdir(0o700, exist_ok=True)
+    with open_directory(directory) as descriptor:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o700)
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _copied(source: Path, to: Path) -> Iterator[tuple[int, int]]:
+    """Copy regular files and directories, closed to all others; a link in a backup is no part of one. How many of how
+    many kilobytes, after each file."""
     entries = [source, *sorted(source.rglob("*"))]
     for path in entries:
         mode = path.lstat().st_mode
@@ -152,12 +169,12 @@ def _copy(source: Path, to: Path, progress: Callable[[int, int], None]) -> None:
     for path in entries:
         place = to / path.relative_to(source)
         if path.is_dir():
-            place.mkdir(0o700)
+            place.mkdir(0o700, exist_ok=path == source)
             continue
         with path.open("rb") as old, open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:  # noqa: PTH123
             shutil.copyfileobj(old, new, 1 << 20)
             done += new.tell()
-        progress(done >> 10, whole)
+        yield done >> 10, whole
 
 
 def _place(source: Path, to: Path) -> None:

@@ -44,9 +44,10 @@ def create_app(
     passwords: Passwords,
     clock: Callable[[], datetime],
     others: Sequence[Route] = (),
+    room: Room | None = None,
 ) -> Starlette:
     """These operations, and the pages that document them. `allowance` is the installation's; `others` are paths that no
-    client needs to know."""
+    client needs to know. `room` is the process's."""
     pages = Documentation(document(operations, allowance))
 
     async def unknown_path(request: Request, _: Exception) -> Response:
@@ -75,7 +76,7 @@ def create_app(
         routes=[operation.route(rates) for operation in operations] + pages.routes() + [*others],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
-            Middleware(BasicAuth, passwords=passwords, room=Room()),
+            Middleware(BasicAuth, passwords=passwords, room=room or Room()),
             Middleware(Formats),  # inside: a 401 is the same bytes whatever was asked for
         ],
         exception_handlers={

@@ -46,7 +46,8 @@ _NEWLINES: Final = (b"\r", b"\n")
 
 class Connections:
     """All connections of a process. Those without a call at work are in the order in which they began to wait: beyond
-    `most` the one that has waited longest makes room, so that idle connections never keep a call out."""
+    `most` the one that has waited longest makes room, so that idle connections never keep a call out. Where none waits,
+    one whose client does not take its answer does: calls that need no password have large answers too."""
 
     def __init__(
         self,
@@ -68,16 +69,17 @@ class Connections:
         self._look_seconds = look_seconds
         self._all: set[Guarded] = set()
         self._waiting: OrderedDict[Guarded, float] = OrderedDict()
+        self._behind: OrderedDict[Guarded, float] = OrderedDict()  # clients that do not keep up with their answers
         self._turned_away: Counter[str] = Counter()
         self._lingering = 0
 
     def admit(self, connection: Guarded) -> bool:
         """A new connection; False: there is no room, and none that waits."""
         if len(self._all) >= self.most:
-            if not self._waiting:
+            oldest = next(iter(self._waiting or self._behind), None)
+            if oldest is None:
                 return False
-            oldest, _ = self._waiting.popitem(last=False)
-            self._all.discard(oldest)
+            self.gone(oldest)
             self.note("made room for others")
             oldest.transport.abort()
         self._all.add(connection)
@@ -96,6 +98,14 @@ class Connections:
     def gone(self, connection: Guarded) -> None:
         self._all.discard(connection)
         self._waiting.pop(connection, None)
+        self._behind.pop(connection, None)
+
+    def reads(self, connection: Guarded, since: float | None) -> None:
+        """Its client takes its answers as they come; or has fallen behind, `since` then."""
+        if since is None:
+            self._behind.pop(connection, None)
+        elif connection in self._all:
+            self._behind.setdefault(connection, since)
 
     def note(self, why: str) -> None:
         """One was turned away; the log has a line a minute, however many there are."""
@@ -250,10 +260,13 @@ class Guarded(HttpToolsProtocol):
         before, since = self._unread
         if not unread or not since or before - unread >= HTTP_UNREAD_BYTES:
             self._unread = (unread, now if unread else 0.0)
+            self._guard.reads(self, None)
         elif now - since >= self._guard.unread_seconds:
             self._guard.note("too slow to read an answer")
             self.transport.abort()
             return
+        else:
+            self._guard.reads(self, since)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.more_body or self.flow.read_paused:
             self._progress = (self._received, now)
             return

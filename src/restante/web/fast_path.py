@@ -22,6 +22,7 @@ from restante.web import wire
 from restante.web.auth import Passwords
 from restante.web.connections import Guarded
 from restante.web.rate_limit import Count
+from restante.web.room import Place, Room
 
 log = logging.getLogger("restante.api")
 
@@ -41,16 +42,19 @@ class _Reply(NamedTuple):
     status: int
     headers: bytes
     body: bytes
+    place: Place | None = None  # to be left when it is written
 
 
 class FastPath:
-    """The ASGI application: `app`, and beside it what HttpProtocol asks instead. `count` is told of those calls."""
+    """The ASGI application: `app`, and beside it what HttpProtocol asks instead. `count` is told of those calls, which
+    take their places in the `room` as all others do."""
 
-    def __init__(self, app: ASGIApp, passwords: Passwords, collector: Collector, count: Count) -> None:
+    def __init__(self, app: ASGIApp, passwords: Passwords, collector: Collector, count: Count, room: Room) -> None:
         self._app = app
         self._passwords = passwords
         self._collector = collector
         self._count = count
+        self._room = room
         self.closing = False  # the process stops: connections end with their next answer (web/closing.py)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +69,7 @@ class FastPath:
     async def task_get(self, scope: Scope, task_id: str) -> _Reply | None:
         """What task_get answers; None: go the long way."""
         started = time.perf_counter()
-        proof, encodings = None, b""
+        proof, encodings, place = None, b"", None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 proof = value if proof is None else proof  # the first, as BasicAuth reads it
@@ -75,18 +79,26 @@ class FastPath:
             caller = await self._passwords.check((proof or b"").decode("latin-1"))
             if caller is None or caller.allowance.task_get:
                 return None
+            place = self._room.enter(caller.account_id)
+            if place is None:
+                return None
             found = await self._collector.task_get(caller.account_id, task_id)
+            self._count(caller.account_id, _ENDPOINT)
+            entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - started)
+            body = wire.envelope([entry], elapsed=time.perf_counter() - started)
+            headers = _JSON + _VARY
+            if b"gzip" in encodings and len(body) >= GZIP_FROM_BYTES:
+                headers, body = headers + _GZIPPED, gzip.compress(body, 1, mtime=0)
+            reply, place = _Reply(200, headers, body, place), None
+            return reply
         except DatabaseLost as error:
             log.error("GET %s: %d, for want of the database: %s", scope["path"], InternalError.code, error)
             return _Reply(500, _JSON, wire.refused_call(InternalError()))
         except Exception:  # said by the long way, where it happens again; asking twice changes nothing
             return None
-        self._count(caller.account_id, _ENDPOINT)
-        entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - started)
-        body = wire.envelope([entry], elapsed=time.perf_counter() - started)
-        if b"gzip" in encodings and len(body) >= GZIP_FROM_BYTES:
-            return _Reply(200, _JSON + _VARY + _GZIPPED, gzip.compress(body, 1, mtime=0))
-        return _Reply(200, _JSON + _VARY, body)
+        finally:
+            if place is not None:
+                place.leave()
 
 
 class HttpProtocol(Guarded):
@@ -111,8 +123,12 @@ class HttpProtocol(Guarded):
         if reply is None:
             await cycle.run_asgi(app)
             return
-        if self.flow.write_paused:
-            await self.flow.drain()
+        try:
+            if self.flow.write_paused:
+                await self.flow.drain()
+        finally:
+            if reply.place is not None:
+                reply.place.leave()
         if cycle.disconnected:
             return
         cycle.response_started = cycle.response_complete = True
