@@ -16,7 +16,6 @@ from restante.core.errors import InternalError, OperatorError
 from restante.core.task import Function, mint_id
 from restante.flow.settle import failed
 from restante.store import queue
-from restante.store.connecting import Connection
 from restante.store.database import Conflict, Database, DatabaseLost, Session, statement
 from restante.store.queue import BEFORE_ALL
 from restante.store.schema import migrations
@@ -108,22 +107,6 @@ async def test_errors_become_ours(db: Database) -> None:
         async with db.transaction() as tx:
             await tx._on.execute("select pg_terminate_backend(pg_backend_pid())")
     assert await db.rows("list_accounts")
-
-
-async def test_a_connection_that_ends_right_after_its_reply_is_lost(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The reply is there, whoever asked is not awake yet, and the pool has taken the connection back."""
-
-    def end(self: Connection, *_: object) -> None:
-        asyncio.get_running_loop().call_soon(self.terminate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Connection, "_process_log_message", end)  # heard before the reply is
-        patch.setattr("restante.store.database.statement", lambda _: "do $$ begin raise notice 'now'; end $$")
-        with pytest.raises(DatabaseLost):
-            await db.rows("any")
-    assert await db.rows("database_clock")
 
 
 async def scanned(dsn: str, name: str, *args: object) -> set[str]:

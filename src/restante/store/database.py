@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
@@ -109,10 +110,8 @@ def our_errors() -> Iterator[None]:
 def _left_empty(error: AttributeError) -> bool:
     """A connection that ends while nobody waits for its reply is emptied at once: whoever holds it then, or the pool's
     stand-in for it, meets None inside asyncpg (0.32: its `_protocol`, its `_con`)."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place is not None and place.tb_frame.f_globals.get("__name__", "").startswith("asyncpg.")
+    *_, (place, _) = traceback.walk_tb(error.__traceback__)
+    return error.obj is None and place.f_globals.get("__name__", "").startswith("asyncpg.")
 
 
 @cache
