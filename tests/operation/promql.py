@@ -15,7 +15,7 @@ _WORDS: Final = {"and", "or", "unless", "bool", "offset", "by", "without", "on",
 
 
 class Names(NamedTuple):
-    """Metrics -> the labels that are matched, with the values that are asked for; and the labels that are grouped by."""
+    """Metrics -> the labels that are matched, with the values asked for; and the labels that are grouped by."""
 
     metrics: Mapping[str, Mapping[str, str]]
     grouped: frozenset[str]

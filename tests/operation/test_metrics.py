@@ -299,7 +299,7 @@ def _labels(told: Told, name: str) -> Mapping[str, set[str]]:
 
 @pytest.mark.parametrize("what", EXPRESSIONS)
 def test_what_alerts_and_dashboard_name_is_there(told: Told, what: str) -> None:
-    """Each metric was told by the real processes, with each label; values that are asked for were seen or documented."""
+    """Each metric was told by the real processes, with each label; values asked for were seen or are documented."""
     found = names(EXPRESSIONS[what])
     assert found.metrics
     every: set[str] = set(OF_PROMETHEUS)

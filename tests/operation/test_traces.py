@@ -14,10 +14,16 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from restante.observing.traces import first_span_id, trace_id
+from restante.config import load
+from restante.core.errors import OperatorError
+from restante.core.limits import TRACES_FLUSH_SECONDS
+from restante.observing import otel
+from restante.observing.traces import TRACES, Span, first_span_id, trace_id
+from restante.wiring import tracing
 from tests.chaos.processes import House, house
-from tests.support import COMMAND, Http, environment, task
+from tests.support import Http, task
 from tests.webhooks.receiver import receiving
 
 CALLER: Final = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
@@ -77,8 +83,8 @@ async def collecting() -> AsyncIterator[tuple[Spans, str]]:
         await runner.cleanup()
 
 
-def _up(made: House, endpoint: str, **otel: str) -> None:
-    made.env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50", **otel}
+def _up(made: House, endpoint: str) -> None:
+    made.env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     made.up(WEBHOOK_ALLOW="127.0.0.1", LOG_FORMAT="json")
 
 
@@ -134,60 +140,55 @@ async def _check_failed(spans: Spans, task_id: str) -> None:
         assert found[name].status.code == 2 and values(found[name].attributes)["error.type"] == error
 
 
-async def test_all_processes_agree_on_what_is_sampled(tmp_path: Path) -> None:
+def test_all_processes_agree_on_what_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ratio is judged by the trace id, which each process makes of the task's: whole traces or none."""
-    names = {"accept", "chat gemini-2.5-flash", "settle"}
-    async with collecting() as (spans, endpoint):
-        with house(tmp_path) as made:
-            await asyncio.to_thread(
-                _up, made, endpoint, OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0.5"
-            )
-            async with Http(made.url + "/v3/ai_optimization/gemini/llm_responses") as http:
-                posted = await http.post([task(f"number {number}") for number in range(40)])
-                ids = [entry["id"] for entry in posted["tasks"]]
-                await http.answers(ids)
-            await asyncio.to_thread(made.close)  # what is left is sent at the end
-        by_task: dict[object, set[str]] = {}
-        for span in spans.all:
-            by_task.setdefault(values(span.attributes)["restante.task.id"], set()).add(span.name)
-        assert 0 < len(by_task) < 40  # 2 of 2^40 runs would not
-        assert all(seen == names for seen in by_task.values())
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    kept = []
+    for first in (True, False):  # the API begins the trace, a worker goes on in it
+        exporter = InMemorySpanExporter()
+        monkeypatch.setattr(otel, "OTLPSpanExporter", lambda exporter=exporter: exporter)
+        recorder = otel.OpenTelemetry("test")
+        for number in range(100):
+            recorder.record(Span(f"11221330-0001-0613-0000-{number:012x}", "a span", 1, 2, first=first))
+        recorder.close()
+        kept.append({(span.attributes or {})["restante.task.id"] for span in exporter.get_finished_spans()})
+    assert kept[0] == kept[1] and 20 < len(kept[0]) < 80
 
 
-async def test_a_collector_that_is_away_changes_nothing(tmp_path: Path) -> None:
-    with house(tmp_path) as made:
-        await asyncio.to_thread(_up, made, "http://127.0.0.1:9")
-        async with Http(made.url + "/v3/ai_optimization/gemini/llm_responses") as http:
-            [entry] = (await http.post([task()]))["tasks"]
-            assert (await http.answers([entry["id"]]))[entry["id"]]["status_code"] == 20000
+async def test_a_collector_that_is_away_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither who records nor who stops; what cannot be sent is dropped."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    async with asyncio.timeout(5 * TRACES_FLUSH_SECONDS), tracing(load({"RESTANTE_PROVIDER": "scripted"}), "api"):
+        assert TRACES.recorder is not None
+        TRACES.recorder.record(Span("11221330-0001-0613-0000-000000000001", "a span", 1, 2))
+    assert TRACES.recorder is None
 
 
 def test_without_being_asked_nothing_of_it_is_imported() -> None:
     """Nor is Prometheus' client by commands that serve nothing."""
-    code = "import sys, restante.app, restante.worker; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    code = "import sys, restante.cli; sys.exit(any(name.startswith('prometheus') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    for modules, unwanted in (("restante.app, restante.worker", "opentelemetry"), ("restante.cli", "prometheus")):
+        code = f"import sys, {modules}; sys.exit(any(name.startswith({unwanted!r}) for name in sys.modules))"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, modules
 
 
-@pytest.mark.parametrize(("otel", "code"), [("on", 1), ("auto", None)])
-def test_without_the_extra_it_says_what_is_missing(tmp_path: Path, otel: str, code: int | None) -> None:
-    """`on` does not start, `auto` goes on without."""
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked/opentelemetry.py").write_text("raise ImportError('not installed')\n")
-    env = environment(tmp_path / "data", OTEL=otel)
-    env |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
-        "PYTHONPATH": f"{tmp_path}/blocked:{env.get('PYTHONPATH', '')}",
-    }
-    with house(tmp_path) as made:
-        made.env = env
-        if code is None:
-            process = made.up()
-            assert "Nothing is traced: pip install 'restante[otel]'" in process.log
-        else:
-            done = subprocess.run(
-                [*COMMAND, "up", "--provider", "scripted", "--workers", "0"], env=env, capture_output=True, text=True,
-                check=False, timeout=60,
-            )  # fmt: skip
-            assert done.returncode == code and "pip install 'restante[otel]'" in done.stderr
+@pytest.mark.parametrize("asked", ["on", "auto", "off"])
+async def test_without_the_extra_it_says_what_is_missing(
+    asked: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`on` does not start, `auto` goes on without, `off` says nothing."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "restante.observing.otel", None)  # importing it raises ImportError
+    told = contextlib.nullcontext() if asked != "on" else pytest.raises(OperatorError, match=r"restante\[otel\]")
+    with told:
+        async with tracing(load({"RESTANTE_PROVIDER": "scripted", "RESTANTE_OTEL": asked}), "api"):
+            assert TRACES.recorder is None
+    assert ("pip install 'restante[otel]'" in caplog.text) == (asked == "auto")
+
+
+async def test_traces_are_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    async with tracing(load({"RESTANTE_PROVIDER": "scripted"}), "api"):
+        assert TRACES.recorder is None

@@ -340,7 +340,7 @@ FIGURES_DATABASE_SECONDS: Final = 5.0  # for their reading; then they are missin
 FIGURES_COUNTED: Final = 100_000  # rows that are counted of each kind: some 10 ms; beyond, the queue's age says more
 METRICS_TOKEN_CHARS_MIN: Final = 16
 METRICS_RETRY_SECONDS: Final = 10.0  # before the next try to listen, where the port is taken: work goes on meanwhile
-TRACES_FLUSH_SECONDS: Final = 5.0  # for the last spans of a process that stops
+TRACES_FLUSH_SECONDS: Final = 3.0  # for the last spans of a process that stops
 
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
 DOCTOR_DATABASE_SECONDS: Final = 20.0  # for the database's answer to one check; the audit takes what it takes

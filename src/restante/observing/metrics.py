@@ -153,7 +153,8 @@ WORK_GIVEN_BACK = Counter(
 WEBHOOK_ATTEMPTS = Counter(
     "restante_webhook_attempts_total",
     "Attempts to bring a webhook: `delivered`, `http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `unreachable` (no"
-    " connection, or an address that is not allowed), `not_tried` (the host let its last attempts hang).",
+    " connection, or an address that is not allowed), `not_tried` (the host let its last attempts hang), `http_other`,"
+    " `broken` (by a bug of ours, which the log has).",
     ("kind", "outcome"),
     known=[(kind, "delivered") for kind in ("pingback", "postback")],
     api=False,
