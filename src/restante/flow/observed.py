@@ -37,9 +37,9 @@ def accepted(models: Sequence[Model], ids: Sequence[str], fates: Sequence[Refusa
     """A POST's good tasks were accepted, or refused for want of money and the like, each as its fate says."""
     ended = now()
     metrics.ACCEPT_SECONDS.observe((ended - began) / 1e9)
-    taken = [model.provider for model, fate in zip(models, fates, strict=True) if fate is None]
-    for provider in set(taken):
-        metrics.TASKS_ACCEPTED.add(taken.count(provider), provider)
+    for provider in {model.provider for model in models}:
+        of = [fate for model, fate in zip(models, fates, strict=True) if model.provider == provider]
+        metrics.TASKS_ACCEPTED.add(of.count(None), provider)
     if TRACES.recorder is not None:
         for task_id, model, fate in zip(ids, models, fates, strict=True):
             if fate is None:
