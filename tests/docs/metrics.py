@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from restante.observing.kinds import Histogram, Metric
 from restante.observing.metrics import BY_DATABASE, METRICS
@@ -16,7 +17,7 @@ Times are in seconds, sizes in bytes, money in US dollars. No label holds what c
 tags or task ids in them. A provider is one of those configured, a model one of a provider's own names, a code one of
 `appendix/errors`: the number of series is bounded by the configuration, not by the traffic.
 """
-_PARTS = (
+_PARTS: Final[tuple[tuple[str, str, Callable[[Metric], bool]], ...]] = (
     ("Every process", "Counted by the process itself, from its start on.", lambda m: m.api and m.worker),
     ("The API", "Counted by each API process itself.", lambda m: m.api and not m.worker),
     ("Workers", "Counted by each worker itself (RESTANTE_METRICS_LISTEN).", lambda m: m.worker and not m.api),

@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -24,7 +25,7 @@ _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ [a-z.]+: ")
 @pytest.fixture
 def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What `configure_logging` makes of standard error; afterwards logging is as it was."""
-    form = getattr(request, "param", "text")
+    form: Literal["text", "json"] = getattr(request, "param", "text")
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     root.handlers[:] = []  # not closed by `force`: they are pytest's
@@ -117,7 +118,8 @@ async def test_what_is_done_for_many_is_nobodys(log: io.StringIO) -> None:
 
     async def member() -> None:
         current.task.set(TASK)
-        await Group(commit).submit(1)
+        group: Group[int, None] = Group(commit)
+        await group.submit(1)
 
     await asyncio.create_task(member())
     assert "task" not in json.loads(log.getvalue())
