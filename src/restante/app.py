@@ -23,6 +23,7 @@ from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
 from restante.flow.disk import Disk
 from restante.flow.expire import keep_days, keep_swept
+from restante.flow.figures import InstallationFigures
 from restante.flow.idempotency import Once
 from restante.flow.lease import Lease
 from restante.flow.live import Live
@@ -31,6 +32,8 @@ from restante.flow.rates import Rates
 from restante.flow.resend import Resender
 from restante.flow.settle import Settler
 from restante.flow.usage import Meter
+from restante.observing import metrics
+from restante.observing.kinds import Labels
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.web.api import Api
@@ -42,6 +45,7 @@ from restante.web.connections import Connections
 from restante.web.fast_path import FastPath
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
+from restante.web.metrics import Exposition, Gauges, MetricsPage
 from restante.web.own import Own
 from restante.web.rate_limit import RateLimits
 from restante.web.raw_replies import RawReplies
@@ -49,7 +53,7 @@ from restante.web.records import Records
 from restante.web.room import Room
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_models, gather_for, utc_now
+from restante.wiring import background, build_models, gather_for, tracing, utc_now
 
 log = logging.getLogger("restante.api")
 
@@ -182,6 +186,25 @@ def _records(db: Database, settings: Settings) -> Records:
     )
 
 
+def _gauges(pacer: Pacer, disk: Disk) -> Gauges:
+    def keys() -> dict[Labels, float]:
+        found: dict[Labels, float] = {}
+        for name in pacer.keys.providers:
+            good, every = pacer.keys.counts(name)
+            found |= {(name, "good"): good, (name, "rejected"): every - good}
+        return found
+
+    def of_disk(part: int) -> dict[Labels, float]:
+        return {} if disk.room is None else {(): disk.room[part]}
+
+    return {
+        metrics.DISK_FREE: lambda: of_disk(0),
+        metrics.DISK_RESERVE: lambda: of_disk(1),
+        metrics.DISK_SHORT: lambda: {(): disk.short},
+        metrics.PROVIDER_KEYS: keys,
+    }
+
+
 def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) -> uvicorn.Config:
     """How the API is served; `connections` has to be kept (Connections.keep)."""
     return uvicorn.Config(
@@ -204,6 +227,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
     """The API, answering once this is entered; leaving it lets requests end. Yields the server's task, which ends by
     itself only if the server broke, or if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing(settings, "api"))
         models = build_models(settings)
         counts = models.counts()
         stack.push_async_callback(models.close)
@@ -252,7 +276,13 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
+            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes()
+            + MetricsPage(
+                Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names)),
+                db,
+                passwords,
+                settings.metrics_token,
+            ).routes(),
             room := Room(),
         )
         connections = Connections()

@@ -19,6 +19,7 @@ from restante.core.allowance import UNLIMITED, Allowance
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
 from restante.core.reserve import Reserve, parse_reserve
+from restante.observing.settings import Observing
 from restante.webhooks.target import check_proxy
 
 ProviderName = Literal["gemini", "embedded", "scripted"]
@@ -38,7 +39,7 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "restante"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(Observing, frozen=True, kw_only=True):
     """What an operator may decide. The descriptions are the reference documentation."""
 
     data_dir: Annotated[
@@ -259,9 +260,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_hours: Annotated[
         float, Meta(gt=0, le=8_784, description="How long an `Idempotency-Key` has its first answer.")
     ] = limits.IDEMPOTENCY_HOURS
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="How much is logged, to standard error.")
-    ] = "info"
     limits: Annotated[
         Literal["documented", "relaxed"],
         Meta(
@@ -371,6 +369,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     settings.allowance()
     settings.gather_seconds()
     settings.reserve()
+    settings.metrics_address()
     settings.provider_cap()  # now: a cap that cannot be read must not become none
     check_proxy(settings.webhook_proxy)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())

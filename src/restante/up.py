@@ -56,13 +56,26 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 async def workers(settings: Settings) -> AsyncIterator[None]:
     """Worker processes, started again when they die; leaving stops them and waits for their drain."""
     stopping = asyncio.Event()
-    keepers = [asyncio.create_task(_keep_worker(settings, stopping)) for _ in range(settings.workers)]
+    keepers = [
+        asyncio.create_task(_keep_worker(_with_own_port(settings, number), stopping))
+        for number in range(settings.workers)
+    ]
     try:
         yield
     finally:
         stopping.set()
         if keepers:
             await asyncio.wait(keepers)
+
+
+def _with_own_port(settings: Settings, number: int) -> Settings:
+    """The settings of a worker: its metrics have a port of their own, counted from RESTANTE_METRICS_LISTEN."""
+    address = settings.metrics_address()
+    if address is None:
+        return settings
+    host, port = address
+    listen_at = f"{f'[{host}]' if ':' in host else host}:{port and port + number}"
+    return msgspec.structs.replace(settings, metrics_listen=listen_at)
 
 
 async def _keep_worker(settings: Settings, stopping: asyncio.Event) -> None:

@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import resource
 import signal
-import sys
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +21,8 @@ from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
 from restante.flow.health import Counts
-from restante.log_lines import Repeats
+from restante.log_lines import JsonLines, Repeats, TextLines, ToStderr
+from restante.observing.traces import TRACES
 from restante.providers.models_map import ModelsMap
 from restante.providers.models_map import load as load_models_map
 from restante.providers.provider import Batching, Provider
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("restante")
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_OTLP_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def utc_now() -> datetime:
@@ -45,21 +43,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC) + faults.skew if faults.skew else datetime.now(UTC)
 
 
-class _OneLine(logging.Formatter):
-    """A message stays on its line: paths, logins and providers' words are other people's, who could otherwise write
-    lines of their own into the log. Tracebacks follow on lines of theirs."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().formatMessage(record))
-
-
-def configure_logging(level: str) -> None:
-    """One line an event to standard error: time in UTC, level, who, what."""
-    logging.Formatter.converter = time.gmtime
-    to_stderr = logging.StreamHandler(sys.stderr)
-    to_stderr.setFormatter(
-        _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    )
+def configure_logging(level: str, form: Literal["text", "json"] = "text") -> None:
+    """One line an event to standard error: time in UTC, level, who, what; as JSON, also about which task."""
+    to_stderr = ToStderr()
+    to_stderr.setFormatter(JsonLines() if form == "json" else TextLines())
     to_stderr.addFilter(Repeats())
     logging.basicConfig(level=level.upper(), handlers=[to_stderr], force=True)
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # its tracebacks of a lost server, of which we say more
@@ -264,6 +251,30 @@ def _quota(field: str, text: str | None) -> Mapping[str, int]:
         return parse_quota(text)
     except ValueError as error:
         raise OperatorError(f"{variable(field)} cannot be used: {error}.") from None
+
+
+@contextlib.asynccontextmanager
+async def tracing(settings: Settings, role: str) -> AsyncIterator[None]:
+    """Traces, if they are wanted, until the block ends; then what is left of them is sent. Raises OperatorError."""
+    asked = any(os.environ.get(name, "").strip() for name in _OTLP_ENDPOINTS)
+    if settings.otel == "off" or (settings.otel == "auto" and not asked):
+        yield
+        return
+    try:
+        from restante.observing.otel import OpenTelemetry
+    except ImportError as error:
+        problem = f"Traces are wanted, but OpenTelemetry is not installed ({error})."
+        if settings.otel == "on":
+            raise OperatorError(problem, "pip install 'restante[otel]', or unset RESTANTE_OTEL.") from None
+        log.warning("%s Nothing is traced: pip install 'restante[otel]', or set RESTANTE_OTEL=off", problem)
+        yield
+        return
+    recorder = TRACES.recorder = OpenTelemetry(role)
+    try:
+        yield
+    finally:
+        TRACES.recorder = None
+        await asyncio.to_thread(recorder.close)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.core.limits import DELIVERY_DRAIN_SECONDS, RELISTEN_SECONDS
+from restante.flow import accounts
 from restante.flow.batch import Batcher
 from restante.flow.batch_plan import plan
 from restante.flow.deliver import Deliverer
@@ -27,7 +28,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_batches, build_models, utc_now
+from restante.wiring import background, build_batches, build_models, tracing, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -38,6 +39,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
     what is left goes back to the queue. Yields the claiming task, which ends by itself only if it broke, or
     if a newer restante has migrated the database."""
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing(settings, "worker"))
         models = build_models(settings)
         counts = models.counts()
         stack.push_async_callback(models.close)
@@ -101,8 +103,32 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
                 "%d tasks wait for provider %s, which this worker does not serve: start one with its settings, or"
                 " cancel them (restante task cancel)", tasks, other,
             )  # fmt: skip
+        if (address := settings.metrics_address()) is not None:
+            stack.enter_context(background(_tell(address, db, settings, pacer, models.names, runner)))
         with background(lease.until_outdated(runner.run())) as claiming:
             yield claiming
+
+
+async def _tell(
+    address: tuple[str, int], db: Database, settings: Settings, pacer: Pacer, providers: Sequence[str], runner: Runner
+) -> None:
+    """Serve this worker's metrics and health, until cancelled. What serves is imported only here."""
+    from restante.observing import metrics
+    from restante.observing.kinds import Labels
+    from restante.web.auth import Passwords
+    from restante.web.health import Health
+    from restante.web.metrics import Exposition, MetricsPage
+    from restante.web.metrics_port import keep_serving
+
+    def slots() -> dict[Labels, float]:
+        busy, free = runner.slots
+        return {("busy",): busy, ("free",): free}
+
+    passwords = Passwords(db, await accounts.pepper(db))
+    exposition = Exposition("worker", db, {metrics.WORKER_SLOTS: slots})
+    page = MetricsPage(exposition, db, passwords, settings.metrics_token)
+    health = Health(db, lambda: pacer.keys.faults(providers), len(providers))
+    await keep_serving(address, [*health.routes(), *page.routes()])
 
 
 async def _warn_of_gone_models(db: Database, providers: Sequence[Provider]) -> None:

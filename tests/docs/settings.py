@@ -22,7 +22,10 @@ def render() -> str:
     """The page's text."""
     rows = []
     defaults = {field.name: field for field in msgspec.structs.fields(Settings)}
-    for field, kind in get_type_hints(Settings, include_extras=True).items():
+    hints = get_type_hints(Settings, include_extras=True)
+    for field, kind in sorted(
+        hints.items(), key=lambda hint: hint[0] not in Settings.__annotations__
+    ):  # inherited last
         description = next(
             meta.description for meta in get_args(kind) if isinstance(meta, msgspec.Meta) and meta.description
         )

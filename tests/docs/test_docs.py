@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from restante.cli import app
+from tests.docs import metrics
 from tests.docs.settings import render
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,10 @@ def commands() -> list[str]:
 
 def test_the_settings_page_is_what_config_says() -> None:
     assert (ROOT / "docs/settings.md").read_text() == render(), "python -m tests.docs.settings > docs/settings.md"
+
+
+def test_the_metrics_page_is_what_the_registry_says() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == metrics.render(), "python -m tests.docs.metrics > docs/metrics.md"
 
 
 @pytest.mark.parametrize("command", commands())

@@ -23,6 +23,7 @@ from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
 from restante.web.application import create_app
 from restante.web.health import Health
+from restante.web.metrics import MetricsPage
 from restante.web.rate_limit import RateLimits
 from restante.web.wire import FAMILY, OURS
 from restante.wiring import utc_now
@@ -118,6 +119,7 @@ WISHES: Final[dict[tuple[str, str], Callable[[Victim, Sequence[str]], list[Wish]
     ("GET", f"{OURS}/tasks/{{task_id}}/suggestions"): _by_path("GET", f"{OURS}/tasks/{{task_id}}/suggestions"),
 }
 OPEN: Final = {"/openapi.json", "/docs", "/docs/docs.css", "/healthz", "/readyz"}  # to everybody, without a password
+CLOSED: Final = {"/metrics"}  # to all but the operator: tests/operation/test_metrics.py
 
 
 @pytest.fixture(scope="module")
@@ -214,15 +216,15 @@ def routes() -> set[tuple[str, str]]:
         Allowance(),
         nothing,
         nothing,
-        Health(nothing, list).routes(),
+        Health(nothing, list).routes() + MetricsPage(nothing, nothing, nothing, None).routes(),
     )
     return {(method, cast(Any, route).path) for route in app.routes for method in cast(Any, route).methods or ()}
 
 
 def test_every_route_is_among_these() -> None:
-    served = {(method, path) for method, path in routes() if path not in OPEN}
+    served = {(method, path) for method, path in routes() if path not in OPEN | CLOSED}
     assert served == set(WISHES), "a new endpoint: say above how a stranger would misuse it"
-    assert {path for _, path in routes()} >= OPEN
+    assert {path for _, path in routes()} >= OPEN | CLOSED
 
 
 async def _granted(restante: Restante, stranger: Shop, wish: Wish) -> Answered:

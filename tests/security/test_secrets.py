@@ -47,6 +47,7 @@ SECRETS: Final = {
     "the operator's password": "kx7-Password of the operator",
     "a wrong password": "kx7-Wrong password of somebody",
     "a bearer's token": "kx7-token-of-a-bearer",
+    "the token of /metrics": "kx7-token-of-the-metrics",
     "a token in a query": "kx7-token-in-a-query",
 }
 #: A customer's, who sees it in answers of the account's own; for the log it is a secret.
@@ -196,6 +197,8 @@ def settings(provider: str, dsn: str, proxy: str, models: Path) -> dict[str, str
         "RESTANTE_GEMINI_BASE_URL": provider,
         "RESTANTE_MODELS": str(models),
         "RESTANTE_PASSWORD": SECRETS["the operator's password"],
+        "RESTANTE_METRICS_TOKEN": SECRETS["the token of /metrics"],
+        "RESTANTE_METRICS_LISTEN": "127.0.0.1:0",
         "RESTANTE_DATABASE_URL": dsn.replace("restante@", f"restante:{database}@"),
         "RESTANTE_EGRESS_PROXY": f"http://u:{egress}@{proxy}",
         "RESTANTE_WEBHOOK_PROXY": f"http://u:{hooks}@{proxy}",
@@ -247,6 +250,11 @@ async def strangers_and_mistakes(made: Scene) -> None:
         f"Basic {token}", f"Basic {token * 500}",
     ):  # fmt: skip
         await made.client("GET", f"{FAMILY}/models", proof=proof)
+        await made.client("GET", "/metrics", proof=proof)
+    opener = f"Bearer {SECRETS['the token of /metrics']}"
+    assert "restante_workers" in await made.client("GET", "/metrics", proof=opener)
+    assert await made.client("GET", "/metrics", proof=opener + "x") == ""
+    await made.client("GET", f"{FAMILY}/models", proof=opener)
     for path in (f"{FAMILY}/models", "/v3/nothing", "/nothing", f"{OURS}/nothing", "/docs"):
         await made.client("GET", f"{path}?api_key={SECRETS['a token in a query']}")
     await made.client("POST", f"{OURS}/tasks/cancel", {"ids": 17})

@@ -28,7 +28,7 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 def settings(**options: Any) -> Settings:
     """The environment's settings, overridden by the options given; logging is set up by them."""
     loaded = load(os.environ, **options)
-    configure_logging(loaded.log_level)
+    configure_logging(loaded.log_level, loaded.log_format)
     return loaded
 
 

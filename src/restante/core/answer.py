@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -61,6 +61,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return (Item("message", (Section(text),)),)
 
 
+FailureKind = Literal["key", "quota", "overloaded", "timeout", "connection", "unavailable", "refused"]
+FAILURE_KINDS: Final[tuple[FailureKind, ...]] = get_args(FailureKind)
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A provider gave no answer. Faults of a provider are values, never exceptions.
 
@@ -82,3 +86,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     costly: bool = False
     strain: Literal["overloaded", "quota"] | None = None
     quota: Quota = Quota()
+
+    @property
+    def kind(self) -> FailureKind:
+        """In one of a few words. `key` waits for the operator; `refused` is about this prompt or model, and no other
+        try would mend it; all others pass by themselves, `unavailable` being those that say no more."""
+        if self.waits or self.doubts_key:
+            return "key"
+        if self.strain is not None:
+            return self.strain
+        match self.reason:
+            case "timeout" | "overloaded":
+                return self.reason
+            case "rate_limit_exceeded":
+                return "quota"
+            case "connection failed":
+                return "connection"
+            case _:
+                return "unavailable" if self.transient else "refused"

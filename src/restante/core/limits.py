@@ -334,6 +334,14 @@ BACKUP_REPORT_SECONDS: Final = 10.0  # between lines of progress, where no termi
 LOG_REPEATS: Final = 5  # lines of a kind that say that the database is away, in
 LOG_REPEAT_SECONDS: Final = 10.0  # : a dozen loops would say it twice a second each, on a disk that may be full
 
+# --- metrics and traces (docs/observability.md) ------------------------------------------------------------
+FIGURES_SECONDS: Final = 5.0  # that the database's figures are believed: several may scrape, each every few seconds
+FIGURES_DATABASE_SECONDS: Final = 5.0  # for their reading; then they are missing from the page
+FIGURES_COUNTED: Final = 100_000  # rows that are counted of each kind: some 10 ms; beyond, the queue's age says more
+METRICS_TOKEN_CHARS_MIN: Final = 16
+METRICS_RETRY_SECONDS: Final = 10.0  # before the next try to listen, where the port is taken: work goes on meanwhile
+TRACES_FLUSH_SECONDS: Final = 3.0  # for the last spans of a process that stops
+
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
 DOCTOR_DATABASE_SECONDS: Final = 20.0  # for the database's answer to one check; the audit takes what it takes
 DOCTOR_KEY_SECONDS: Final = 15.0  # for a provider's answer whether it takes a key

@@ -16,9 +16,10 @@ from restante.core.errors import CapReached, InsufficientFunds, Refusal
 from restante.core.limits import ACCEPTS_OF_ACCOUNT
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, Model, fingerprint, mint_ids, read_prompt
-from restante.flow import duplicates
+from restante.flow import duplicates, observed
 from restante.flow.disk import Disk
 from restante.flow.duplicates import Wanted
+from restante.observing.current import nobody
 from restante.store import queue, spending, tasks
 from restante.store.database import Conflict, Database, DatabaseLost, Session
 from restante.store.tasks import Order
@@ -51,7 +52,7 @@ class Waker:
         client's answer is made meanwhile."""
         self._lanes.update(lanes)
         if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send())
+            self._sending = asyncio.create_task(self._send(), context=nobody())
             await asyncio.sleep(0)
 
     async def _send(self) -> None:
@@ -103,11 +104,14 @@ class Acceptor:
         if judged:
             self._disk.check()
         lanes = [await self._lane(one.model) for one in judged]
+        began = observed.now()
         turns = self._turns.get(account_id)
         if turns is None:
             turns = self._turns[account_id] = asyncio.Semaphore(ACCEPTS_OF_ACCOUNT)
         async with turns:
-            return await self._accept(account_id, judged, lanes, also, allowance)
+            ids, fates = await self._accept(account_id, judged, lanes, also, allowance)
+        observed.accepted([one.model for one in judged], ids, fates, began)
+        return ids, fates
 
     async def _accept(
         self,

@@ -30,7 +30,8 @@ from restante.core.limits import (
 )
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_FEE
-from restante.core.task import read_prompt
+from restante.core.task import parse_id, read_prompt
+from restante.flow import observed
 from restante.flow.batch_find import Finder
 from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
@@ -356,7 +357,7 @@ class Batcher:
             self._on_ready()
 
     async def _still_in(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> list[Member]:
-        ids = [task_id for task_id in chunk if _is_id(task_id)]
+        ids = [task_id for task_id in chunk if str(parse_id(task_id)) == task_id]
         return await batches.members(self._db, batch.id, len(ids), ids=ids) if ids else []
 
     async def _said(self, batch: Batch, one: Member, result: bytes | Failure) -> tuple[Settlement, Nano] | None:
@@ -368,6 +369,7 @@ class Batcher:
             else:
                 outcome, saved = await self._provider.answer(self._call(batch, one), result)
             if not isinstance(outcome, Failure):
+                observed.spent(self._provider.name, batch.model, outcome)
                 rendered = self._render(outcome, self._clock())
                 settlement = answered(0, one.id, one.day, STANDARD_FEE, outcome, rendered)
             elif outcome.transient:
@@ -381,7 +383,7 @@ class Batcher:
 
     async def _commit(self, batch: Batch, day: date, group: Sequence[tuple[Settlement, Nano]]) -> None:
         """Leased and settled in one transaction: whoever else wants these rows gets them before or never."""
-        token = secrets.randbits(63)
+        token, began = secrets.randbits(63), observed.now()
         async with self._db.transaction() as tx:
             held = await batches.lease(tx, token, batch.id, [one.id for one, _ in group])
             mine = [(replace(one, token=token), saved) for one, saved in group if one.id in held]
@@ -393,7 +395,4 @@ class Batcher:
             await batches.count(
                 tx, batch.id, answered=len(good), failed=len(mine) - len(good), saved=sum(good.values())
             )
-
-
-def _is_id(text: str) -> bool:
-    return len(text) == 36 and all(char in "0123456789abcdef-" for char in text)
+        observed.settled([one for one, _ in mine], held, began)

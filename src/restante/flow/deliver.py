@@ -32,9 +32,11 @@ from restante.core.limits import (
     HANGING_AFTER,
     POLL_SECONDS,
 )
+from restante.flow import observed
 from restante.flow.collect import Fetched
 from restante.flow.group import Groups, stored
 from restante.flow.lease import Lease
+from restante.observing import current
 from restante.store import deliveries
 from restante.store.database import Database, DatabaseLost
 from restante.store.deliveries import Attempt, Kind, Leased, Owed, Waiting
@@ -256,13 +258,15 @@ class Deliverer:
         self.wake()
 
     async def _deliver(self, token: int, delivery: Leased, live: Sequence[bytes]) -> None:
-        made_at = self._clock()
+        current.task.set(delivery.task_id)
+        made_at, began = self._clock(), observed.now()
         # The last attempt of the schedule is made in any case.
         if next_pause(delivery.attempts + 1, 0.5) is None or not self._breaker.gives_up(delivery.host):
             outcome = await self._attempt(delivery, live, made_at)
             faults.reach(faults.Point.WEBHOOK_SENT)
         else:
-            outcome = Outcome(0, error=f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang")
+            why = f"not tried: {delivery.host} let its last {HANGING_AFTER} attempts hang"
+            outcome = Outcome(0, error=why, unsent="not_tried")
         del self._sending[asyncio.current_task()]
         self.wake()
         pause = None
@@ -270,6 +274,7 @@ class Deliverer:
             pause = next_pause(delivery.attempts + 1, random.random())  # noqa: S311
             then = "given up" if pause is None else f"next attempt in {pause:.0f} s"
             log.info("%s to %s: %s; %s", webhook_id(delivery), delivery.host, outcome.error, then)
+        observed.attempted(delivery, outcome, began, last=outcome.error is not None and pause is None)
         attempt = Attempt(
             delivery.id, made_at, outcome.milliseconds, outcome.status, outcome.reply, outcome.error, pause,
             delivery.attempts,
@@ -291,7 +296,7 @@ class Deliverer:
             return outcome
         except Exception as error:  # a bug of ours must not make a delivery come back at once, for ever
             log.exception("delivery %d could not be made", delivery.id)
-            return Outcome(0, error=f"internal error: {type(error).__name__}")
+            return Outcome(0, error=f"internal error: {type(error).__name__}", unsent="broken")
         finally:
             self._breaker.ended(delivery.host, hung=hung)
 

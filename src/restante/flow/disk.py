@@ -43,6 +43,8 @@ class Disk:
         self._unread = False
         #: The disk has less than the reserve.
         self.short = False
+        #: Free bytes, and those that are kept in reserve; None: not known.
+        self.room: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Raises DiskFull."""
@@ -63,6 +65,7 @@ class Disk:
             return
         self._unread = False
         reserve = self._reserve.of(whole)
+        self.room = free, reserve
         if not self.short and free < reserve:
             self.short = True
             log.error(

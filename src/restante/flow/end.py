@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from restante.core.errors import TaskFailed
 from restante.core.limits import END_BATCH, LEASE_SECONDS
+from restante.flow import observed
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.settle import failed
 from restante.store import accounts, queue
@@ -85,7 +86,10 @@ async def _end(
                     for one in taken
                     if one.day == day
                 ]
-                ended += await db.settled(lambda: queue.settle(db, token, day, now, group))  # noqa: B023
+                began = observed.now()
+                settled = await db.settled(lambda: queue.settle(db, token, day, now, group))  # noqa: B023
+                observed.settled(group, settled, began)
+                ended += settled
             await queue.heartbeat(db, token, LEASE_SECONDS)
     finally:
         async with db.transaction() as tx:

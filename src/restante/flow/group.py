@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from restante.core.limits import GROUP_MAX, SETTLE_RETRY_SECONDS
+from restante.observing.current import nobody
 from restante.store.database import Database, DatabaseLost
 
 K = TypeVar("K")
@@ -38,7 +39,7 @@ class Group(Generic[T, R]):
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((member, answer))
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            self._running = asyncio.create_task(self._run(), context=nobody())
         return await answer
 
     async def idle(self) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from restante.core.answer import Failure
 from restante.core.errors import OperatorError
 from restante.core.limits import KEY_SHUT_SECONDS, KEY_WAIT_SECONDS
+from restante.observing.current import nobody
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.provider import Keyed
 from restante.store import pacing
@@ -94,7 +95,7 @@ class Keys:
             return True
         confirming = self._confirming.get((provider, project))
         if confirming is None:
-            confirming = asyncio.create_task(self._confirm(provider, project))
+            confirming = asyncio.create_task(self._confirm(provider, project), context=nobody())
             self._confirming[provider, project] = confirming
             confirming.add_done_callback(lambda _: self._confirming.pop((provider, project), None))
         return await asyncio.shield(confirming)

@@ -18,6 +18,7 @@ from typing import Any
 
 from restante.core.limits import HEARTBEATS_PER_LEASE
 from restante.flow.health import Counts, report
+from restante.observing.metrics import LEASES_ENDED, LEASES_LOST, WORK_GIVEN_BACK
 from restante.store import deliveries, queue
 from restante.store.database import Database, DatabaseLost
 
@@ -138,6 +139,7 @@ class Lease:
                 "the lease ended before its heartbeat, since this process stood still or was cut off from the database:"
                 " its tasks went to others, and it begins anew"
             )
+            LEASES_LOST.add()
             ended = self.token
             await self._register()
             self._on_lost(ended)
@@ -188,6 +190,8 @@ async def reap(db: Database, now: datetime | None = None) -> int:
         freed = await queue.free(tx, list(dead), lost=True) if dead else 0
         owed = await deliveries.free(tx, list(dead)) if dead else 0
     if dead:
+        LEASES_ENDED.add(len(dead))
+        WORK_GIVEN_BACK.add(freed + owed)
         names = ", ".join(dead.values())
         log.warning(
             "leases ended without a word: %s; %d tasks, %d deliveries are ready again. These processes died, froze"

@@ -27,13 +27,14 @@ from restante.core.errors import (
 from restante.core.limits import LIVE_SECONDS
 from restante.core.pricing import LIVE_FEE, LIVE_HOLD
 from restante.core.task import Function, Model, Prompt, fingerprint, mint_id
-from restante.flow import duplicates
+from restante.flow import duplicates, observed
 from restante.flow.disk import Disk, DiskFull
 from restante.flow.duplicates import Wanted
 from restante.flow.group import Group
 from restante.flow.lease import Lease
 from restante.flow.pacing import Pacer
 from restante.flow.settle import Settler, answered, failed
+from restante.observing import current
 from restante.providers.provider import Call, Provider
 from restante.store import queue, spending
 from restante.store.database import Database, DatabaseLost
@@ -76,34 +77,41 @@ class Live:
         self, account_id: int, model: Model, prompt: Prompt, allowance: Allowance = UNLIMITED
     ) -> tuple[str, Answer | Refusal, int]:
         """The task's id, the answer or why there is none, and the charge in nano-dollars."""
+        began = observed.now()
         once = Wanted(account_id, fingerprint(prompt), allowance) if duplicates.counted(allowance) else None
         try:
             self._disk.check()
             task_id, held = await self._holds.submit(_Asked(account_id, model, allowance, once))
         except DiskFull:  # said once, by whoever looks
+            observed.live_refused(InternalError())
             return _mint(self._clock(), account_id), InternalError(), 0
         except DatabaseLost as error:
             task_id = _mint(self._clock(), account_id)
             log.error(
                 "live task %s was answered with %d, for want of the database: %s", task_id, InternalError.code, error
             )
+            observed.live_refused(InternalError())
             return task_id, InternalError(), 0
         if isinstance(held, Refusal):
+            observed.live_refused(held)
             return task_id, held, 0
         token, now = held
+        observed.live_began(task_id, model, began)
         # From here on the hold must be resolved even if the client hangs up and this coroutine is cancelled.
         asking = asyncio.create_task(self._ask_and_settle(task_id, token, now, model, prompt))
-        asking.add_done_callback(lambda done: self._ended(done, token, task_id))
+        asking.add_done_callback(lambda done: self._ended(done, token, task_id, began))
         outcome, charged = await asyncio.shield(asking)
         return task_id, outcome, charged
 
-    def _ended(self, asking: asyncio.Task[tuple[Answer | Refusal, int]], token: int, task_id: str) -> None:
+    def _ended(self, asking: asyncio.Task[tuple[Answer | Refusal, int]], token: int, task_id: str, began: int) -> None:
         broke = asking.cancelled() or asking.exception() is not None
+        observed.live_ended(InternalError() if broke else asking.result()[0], began)
         self._lease.drop(token, task_id, doubtful=broke)
 
     async def _ask_and_settle(
         self, task_id: str, token: int, now: datetime, model: Model, prompt: Prompt
     ) -> tuple[Answer | Refusal, int]:
+        current.task.set(task_id)
         call = Call(task_id=task_id, model=model.served, prompt=prompt, seconds=self._seconds)
         outcome = await self._generate(model.provider, call)
         faults.reach(faults.Point.LIVE_ANSWERED)
@@ -127,8 +135,11 @@ class Live:
         if isinstance(permit, Refusal):
             return permit
         broke: Refusal | None = None
+        outcome: Answer | Failure
+        began = observed.now()
         try:
             await self._pacer.turn(name, call.model, permit)
+            began = observed.now()
             async with asyncio.timeout(self._seconds):
                 outcome = await self._providers[name].generate(msgspec.structs.replace(call, project=permit.project))
         except TimeoutError:
@@ -138,6 +149,7 @@ class Live:
             outcome, broke = Failure(reason="internal error", transient=True), InternalError()
         finally:
             self._pacer.release(name, call.model, permit)
+        observed.called(name, call, outcome, began)
         outcome = await self._pacer.heard(name, call.model, permit, outcome)
         return outcome if isinstance(outcome, Answer) else broke or ProviderFailed(outcome.reason)
 

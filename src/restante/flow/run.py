@@ -32,10 +32,12 @@ from restante.core.limits import (
 )
 from restante.core.pricing import STANDARD_FEE
 from restante.core.task import read_prompt
+from restante.flow import observed
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
 from restante.flow.pacing import Pacer, Permit
 from restante.flow.settle import Settler, answered, failed
+from restante.observing import current
 from restante.providers.provider import Call, Provider
 from restante.store import queue
 from restante.store.database import Database, DatabaseLost
@@ -100,6 +102,11 @@ class Runner:
     def in_flight(self) -> int:
         """Tasks this worker holds now."""
         return len(self._running)
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """Calls in flight, and how many more may be."""
+        return len(self._calling), max(0, self._concurrency - len(self._calling))
 
     def wake(self, lanes: Iterable[int] = ()) -> None:
         """There may be something to claim: tasks came in (to these lanes, if that is known), or a call ended."""
@@ -219,6 +226,7 @@ class Runner:
         self.wake()
 
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed, permit: Permit) -> None:
+        current.task.set(claimed.id)
         outcome = await self._outcome(lane, claimed, permit)
         del self._calling[asyncio.current_task()]
         self.wake()
@@ -227,7 +235,8 @@ class Runner:
             if await self._put_off(token, lane, claimed, outcome):
                 return
             outcome = ProviderFailed(outcome.reason)
-        await self._settle(token, claimed, outcome)
+        if await self._settle(token, claimed, outcome):
+            observed.done(lane.provider, claimed, self._clock())
 
     async def _outcome(self, lane: Lane, claimed: Claimed, permit: Permit) -> Answer | Failure | Refusal:
         try:
@@ -236,6 +245,7 @@ class Runner:
             if claimed.lost > LOST_LEASES_MAX:
                 return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
             await self._pacer.turn(lane.provider, lane.model, permit)
+            observed.waited(lane.provider, claimed, self._clock())
             outcome = await self._ask(lane, claimed, permit.project)
         finally:
             self._pacer.release(lane.provider, lane.model, permit)
@@ -245,14 +255,18 @@ class Runner:
         assert claimed.request is not None
         prompt = read_prompt(claimed.request)
         call = Call(task_id=claimed.id, model=lane.model, prompt=prompt, seconds=CALL_SECONDS, project=project)
+        began = observed.now()
+        outcome: Answer | Failure
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await self._providers[lane.provider].generate(call)
+                outcome = await self._providers[lane.provider].generate(call)
         except TimeoutError:
-            return Failure(reason="timeout", transient=True)
+            outcome = Failure(reason="timeout", transient=True)
         except Exception:
             log.exception("provider %s broke on task %s", lane.provider, claimed.id)
-            return Failure(reason="internal error", transient=True, costly=True)
+            outcome = Failure(reason="internal error", transient=True, costly=True)
+        observed.called(lane.provider, call, outcome, began)
+        return outcome
 
     async def _put_off(self, token: int, lane: Lane, claimed: Claimed, failure: Failure) -> bool:
         """Give the task back to the queue, to be tried later; False: no later try would mend it."""
@@ -284,7 +298,8 @@ class Runner:
         del self._put_back[task_id]
         return False
 
-    async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> None:
+    async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> bool:
+        """Whether it changed anything."""
         try:
             if isinstance(outcome, Answer):
                 result = self._render(outcome, self._clock())
@@ -297,9 +312,9 @@ class Runner:
             if isinstance(outcome, InternalError):
                 raise
             log.exception("task %s could not be settled as it ended; it fails and is refunded", claimed.id)
-            await self._settle(token, claimed, InternalError())
-            return
+            return await self._settle(token, claimed, InternalError())
         if settled and settlement.owed:
             self._on_owed()
         if not settled:
             log.warning("task %s: a late answer changed nothing, its lease had ended and it is others' now", claimed.id)
+        return settled

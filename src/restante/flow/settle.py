@@ -16,6 +16,7 @@ from restante.core.errors import OK_CODE, Refusal
 from restante.core.money import Nano
 from restante.core.pricing import charge
 from restante.core.task import State
+from restante.flow import observed
 from restante.flow.group import Groups, stored
 from restante.store import queue
 from restante.store.database import Database
@@ -69,6 +70,7 @@ class Settler:
 
     async def _commit(self, key: tuple[int, date], members: Sequence[Settlement]) -> Sequence[bool]:
         token, day = key
+        began = observed.now()
 
         async def write(again: bool) -> Sequence[bool]:
             settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members), day)
@@ -78,11 +80,13 @@ class Settler:
 
         # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing is settled
         # twice.
-        return await stored(
+        done = await stored(
             self._db,
             write,
             lambda error: log.warning("%d answers are kept until the database is back: %s", len(members), error),
         )
+        observed.settled(members, {one.id for one, did in zip(members, done, strict=True) if did}, began)
+        return done
 
     async def _settled_before(self, day: date, members: Sequence[Settlement]) -> set[str]:
         """Which of these ended as we said: their commit went through although its reply was lost."""

@@ -31,6 +31,8 @@ from restante.core.limits import (
     POSTGRES_RESTART_SECONDS,
     POSTGRES_RESTARTED_SECONDS,
 )
+from restante.observing.current import nobody
+from restante.observing.metrics import DATABASE_LOST
 from restante.store import schema
 from restante.store.connecting import Connector, Prepared, unusable
 
@@ -100,6 +102,7 @@ def our_errors() -> Iterator[None]:
     except asyncpg.DataError:  # an InterfaceError too, but about the arguments: the connection is fine
         raise
     except _LOST as error:
+        DATABASE_LOST.add()
         raise DatabaseLost(f"{type(error).__name__}: {error}") from error
     except AttributeError as error:
         if not _left_empty(error):
@@ -178,6 +181,12 @@ class Database(Session):
     def pooled(self) -> bool:
         """Whether a pooler such as PgBouncer stands between; known once it is open."""
         return bool(self._connect.pooled)
+
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """Of the pool: those in use, those idle, and how many there may be."""
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle, self._pool.get_max_size()
 
     async def rows(self, name: str, *args: object) -> list[Row]:
         """Raises DatabaseLost, Conflict. A lost server is asked for again at once, for whoever comes next."""
@@ -281,7 +290,7 @@ class Database(Session):
         if self._reviving is None or self._reviving.done():
             if time.monotonic() < self._not_before:
                 return None
-            self._reviving = asyncio.create_task(self._revived(self._revive))
+            self._reviving = asyncio.create_task(self._revived(self._revive), context=nobody())
         return self._reviving
 
     async def _revived(self, revive: Callable[[], bool]) -> None:

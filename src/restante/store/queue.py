@@ -38,6 +38,7 @@ class Claimed(msgspec.Struct, frozen=True):
     lost: int
     tries: int
     request: bytes | None
+    posted_at: datetime
     wasted: int = 0
 
 
@@ -136,6 +137,7 @@ async def claim(db: Session, token: int, lane: int, most: int) -> list[Claimed]:
             lost=row["lost"],
             tries=row["tries"],
             request=unpack_any(row["request"]),
+            posted_at=row["posted_at"],
             wasted=row["wasted"],
         )
         for row in await db.rows("claim", token, lane, most)

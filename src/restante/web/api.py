@@ -49,6 +49,7 @@ from restante.flow.accept import Acceptor, Fates, Judged
 from restante.flow.collect import Collector
 from restante.flow.idempotency import Key, Once, key_of
 from restante.flow.live import Live
+from restante.observing.metrics import TASKS_REFUSED
 from restante.providers.registry import Catalogue
 from restante.web import body, examples, judge, wire
 from restante.web.judge import Judge, Verdict
@@ -273,6 +274,7 @@ class Api:
             if fate is None:
                 entries.append(_created(task_id, path, elapsed, one.request))
             else:
+                TASKS_REFUSED.add(1, str(fate.code))
                 entries.append(wire.entry(task_id, path, refusal=fate, request=one.request))
         cost = fates.count(None) * STANDARD_HOLD
         return wire.envelope(entries, elapsed=time.perf_counter() - started, cost=cost)
@@ -354,6 +356,8 @@ class Api:
         self, account_id: int, function: Function, path: Sequence[str], why: Refusal, started: float
     ) -> Response:
         """A whole call refused: one task that says why (contract §12.5)."""
+        if function is Function.TASK_POST:
+            TASKS_REFUSED.add(1, str(why.code))
         return answer([wire.entry(self._mint(account_id, function), path, refusal=why)], started)
 
     def _mint(self, account_id: int, function: Function) -> str:

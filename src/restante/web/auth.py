@@ -19,6 +19,9 @@ from restante.core.credentials import digest, matches
 from restante.core.errors import InternalError
 from restante.core.limits import AUTHORIZATION_BYTES, CREDENTIALS_CACHED, CREDENTIALS_SECONDS, LOGIN_CHARS
 from restante.flow.group import Group
+from restante.observing import current
+from restante.observing.metrics import HTTP_TURNED_AWAY
+from restante.observing.traces import TRACES
 from restante.store import accounts
 from restante.store.accounts import Credentials
 from restante.store.database import Database, DatabaseLost
@@ -105,6 +108,10 @@ class Passwords:
         return [found[login] for login in logins]
 
 
+def _traceparent(scope: Scope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+
+
 class BasicAuth:
     """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, `scope["login"]` and `scope["allowance"]`,
     or answers the 401 body. `scope["place"]` is the call's place in `room`, which the account may have used up: 503."""
@@ -122,18 +129,24 @@ class BasicAuth:
         try:
             caller = await self._passwords.check(header.decode("latin-1"))
         except DatabaseLost as error:
+            HTTP_TURNED_AWAY.add(1, "database")
             log.error("%s: 50000, no password can be checked until the database is back: %s", scope["path"], error)
             await _JSON_500(scope, receive, send)
             return
         if caller is None:
+            HTTP_TURNED_AWAY.add(1, "credentials")
             await _JSON_401(scope, receive, send)
             return
         place = self._room.enter(caller.account_id)
         if place is None:
+            HTTP_TURNED_AWAY.add(1, "room")
             await _JSON_503(scope, receive, send)
             return
         scope["account_id"], scope["login"], scope["allowance"] = caller.account_id, caller.login, caller.allowance
         scope["place"] = place
+        current.account.set(caller.account_id)
+        if TRACES.recorder is not None:
+            current.traceparent.set(_traceparent(scope))
         try:
             await self._app(scope, receive, send)
         finally:

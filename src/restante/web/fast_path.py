@@ -17,6 +17,7 @@ from restante.core.allowance import Endpoint
 from restante.core.errors import InternalError
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.flow.collect import Collector
+from restante.observing.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from restante.store.database import DatabaseLost
 from restante.web import wire
 from restante.web.auth import Passwords
@@ -84,6 +85,8 @@ class FastPath:
                 return None
             found = await self._collector.task_get(caller.account_id, task_id)
             self._count(caller.account_id, _ENDPOINT)
+            HTTP_REQUESTS.add(1, _ENDPOINT, "200")
+            HTTP_SECONDS.observe(time.perf_counter() - started, _ENDPOINT)
             entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - started)
             body = wire.envelope([entry], elapsed=time.perf_counter() - started)
             headers = _JSON + _VARY
@@ -93,6 +96,7 @@ class FastPath:
             return reply
         except DatabaseLost as error:
             log.error("GET %s: %d, for want of the database: %s", scope["path"], InternalError.code, error)
+            HTTP_REQUESTS.add(1, _ENDPOINT, "500")
             return _Reply(500, _JSON, wire.refused_call(InternalError()))
         except Exception:  # said by the long way, where it happens again; asking twice changes nothing
             return None

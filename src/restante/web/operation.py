@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from restante.core.allowance import Endpoint
 from restante.core.errors import OK_CODE, OK_MESSAGE, Refusal
+from restante.web.counted import counted
 from restante.web.rate_limit import RateLimits
 from restante.web.wire import LLM_RESPONSES
 
@@ -63,4 +64,5 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         route.methods = {self.method}  # not HEAD either, which would take an answer off tasks_ready unread
         if self.rate is not None:
             route.app = rates.before(self.rate, route.app)
+        route.app = counted(self.name, route.app)
         return route

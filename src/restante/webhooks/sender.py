@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -31,13 +31,25 @@ _POSTBACK_HEADERS: Final = {"Content-Type": "application/json", "Content-Encodin
 
 class Outcome(msgspec.Struct, frozen=True):
     """What one attempt met. `status` None: no answer; `error` None: a success, which is 200 to 300 as documented;
-    `hung`: its time ran out."""
+    `hung`: its time ran out; `unsent`: nothing was sent, for a reason of ours."""
 
     milliseconds: int
     status: int | None = None
     reply: bytes | None = None
     error: str | None = None
     hung: bool = False
+    unsent: Literal["not_tried", "broken"] | None = None
+
+    @property
+    def word(self) -> str:
+        """What became of it, in one of a few words (metrics)."""
+        if self.error is None:
+            return "delivered"
+        if self.unsent or self.hung:
+            return self.unsent or "timeout"
+        if self.status is None:
+            return "unreachable"
+        return f"http_{self.status // 100}xx" if 300 < self.status < 600 else "http_other"
 
 
 class Sessions:

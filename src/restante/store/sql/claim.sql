@@ -22,11 +22,11 @@ with me as materialized (
 ), mine as (
     update queue q set state = 2, token = $1, attempts = least(q.attempts + 1, 32767)
     where q.ctid = any (array (select p.ctid from picked p where p.account_id not in (select id from waiting)))
-    returning q.id, q.day, q.account_id, q.lost, q.tries, q.wasted
+    returning q.id, q.day, q.account_id, q.lost, q.tries, q.wasted, q.posted_at
 ), moved as (
     update lane l set turn = p.turn from (select max(turn) as turn from picked) p
     where l.id = (select id from lane where id = $2 for update skip locked) and l.turn < p.turn
 )
-select m.id, m.day, m.account_id, m.lost, m.tries, m.wasted, r.request
+select m.id, m.day, m.account_id, m.lost, m.tries, m.wasted, m.posted_at, r.request
 from mine m
 left join lateral (select request from task_request r where r.day = m.day and r.id = m.id limit 1) r on true
