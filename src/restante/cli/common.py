@@ -8,11 +8,11 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from restante.cli.text import json_text, visible
 from restante.config import Settings, load
 from restante.core.errors import OperatorError
 from restante.store.database import Database
@@ -59,20 +59,25 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def print_json(value: object) -> None:
-    """JSON to standard output: indented for a terminal, one line for a pipe."""
-    text = msgspec.json.encode(value)
-    sys.stdout.write(msgspec.json.format(text, indent=2 if sys.stdout.isatty() else -1).decode() + "\n")
+    """One value as JSON to standard output: indented for a terminal, one line for a pipe."""
+    sys.stdout.write(json_text(value, indent=2 if sys.stdout.isatty() else -1) + "\n")
+
+
+def print_json_lines(values: Iterable[object]) -> None:
+    """A list as JSON to standard output, one value a line (NDJSON)."""
+    for value in values:
+        sys.stdout.write(json_text(value) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """A table on a terminal; tab-separated lines in a pipe."""
     if not out.is_terminal:
         for row in rows:
-            print("\t".join(str(cell) for cell in row))
+            print("\t".join(visible(str(cell)) for cell in row))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(visible(str(cell)) for cell in row))
     out.print(table)
