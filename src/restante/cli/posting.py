@@ -136,8 +136,8 @@ def tell(journal: Journal, prompts: Sequence[Prompt], *, waited: bool, seconds: 
         say(f"posting ended early: {visible(stopped)} Top up, then run the same command again.")
     if left and journal.path is not None:
         say(
-            f"run the same command again and those {left:,} are posted anew; failures cost nothing, and what is "
-            f"answered is not paid for again ({journal.path}; --new forgets it)"
+            f"run the same command again to post {left:,} of them anew: failures cost nothing, and what is answered is "
+            f"not paid for again (state: {journal.path}; --new forgets it)"
         )
 
 

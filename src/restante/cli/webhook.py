@@ -114,6 +114,7 @@ def _show(delivery: Delivery, *, json: bool) -> None:
                     "path": delivery.path,
                     "webhook_id": delivery.webhook_id,
                     "signature": signature.lower(),
+                    "answered": delivery.answered,
                     "id": delivery.task_id,
                     "entry": entry,
                 }
@@ -123,7 +124,7 @@ def _show(delivery: Delivery, *, json: bool) -> None:
         at = time.strftime("%H:%M:%S")
         what = "" if entry is None else f"  {entry.status_code} {entry.status_message}"
         called = visible(f"{delivery.method} {delivery.path}  {delivery.webhook_id}{what}")
-        print(f"{at}  {signature}  {called}")
+        print(f"{at}  {signature}, answered {delivery.answered}  {called}")
         if entry is not None and entry.text:
             text = entry.text
             print(f"          {visible(text[:RECEIVER_SHOWN_CHARS])}{'…' * (len(text) > RECEIVER_SHOWN_CHARS)}")

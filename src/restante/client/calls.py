@@ -47,7 +47,7 @@ class _Envelope(msgspec.Struct):
 class _Listing(msgspec.Struct):
     status_code: int
     status_message: str
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Client:
@@ -216,6 +216,7 @@ class Client:
             listing = msgspec.json.decode(envelope.tasks[0], type=_Listing)
             if listing.status_code != errors.OK_CODE:
                 raise refused(listing.status_code, listing.status_message)
-            return msgspec.json.decode(listing.result or b"[]", type=list[kind])  # type: ignore[valid-type]
+            rows: list[T] | None = msgspec.json.decode(listing.result, type=list[kind] | None)  # type: ignore[valid-type]
+            return rows or []
         except msgspec.DecodeError as error:
             raise NotRestante(f"{self.url} does not answer as restante does ({error})") from None

@@ -62,7 +62,7 @@ class Result(msgspec.Struct, frozen=True):
     output_tokens: int
     reasoning_tokens: int
     web_search: bool
-    money_spent: float
+    money_spent: int | float
     datetime: str
     items: Sequence[Item] | None
     fan_out_queries: Sequence[str] | None
@@ -88,7 +88,7 @@ class Entry(msgspec.Struct, frozen=True):
     status_code: int
     status_message: str
     time: str
-    cost: float
+    cost: int | float
     result_count: int
     path: Sequence[str]
     data: dict[str, Any] | None
@@ -165,7 +165,7 @@ class ListedTask(msgspec.Struct, frozen=True):
     datetime_posted: str
     datetime_done: str | None
     status: str
-    cost: float
+    cost: int | float
     metadata: dict[str, Any] | UnsetType | None = UNSET
 
     @property

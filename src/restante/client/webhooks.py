@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from restante.client.errors import NotRestante
 from restante.client.values import Entry
 from restante.core.limits import RECEIVER_BODY_BYTES, WEBHOOK_TOLERANCE_SECONDS
 
@@ -31,7 +30,8 @@ class _Postback(msgspec.Struct):
 
 class Delivery(msgspec.Struct, frozen=True):
     """One webhook as it came. `verified`: its signature is right; None: no secret is known to judge it by. `entry` is a
-    postback's task; a pingback has none, its `task_id` is what its URL's `id` says. `body` is uncompressed."""
+    postback's task; a pingback has none, its `task_id` is what its URL's `id` says. `body` is uncompressed; `answered`
+    is the HTTP status that the receiver gave."""
 
     method: str
     path: str
@@ -40,6 +40,7 @@ class Delivery(msgspec.Struct, frozen=True):
     task_id: str
     verified: bool | None
     entry: Entry | None = None
+    answered: int = 200
 
     @property
     def webhook_id(self) -> str:
@@ -140,9 +141,13 @@ class Receiver:
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
-        delivery = self.read(request.method, request.path_qs, request.headers, await _body(request))
-        self._came.put_nowait(delivery)
-        return web.Response(status=self._status(delivery))
+        body = await _body(request)
+        if body is None:
+            return web.Response(status=413)
+        delivery = self.read(request.method, request.path_qs, request.headers, body)
+        status = self._status(delivery)
+        self._came.put_nowait(msgspec.structs.replace(delivery, answered=status))
+        return web.Response(status=status)
 
     def read(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Delivery:
         """A request as the webhook it is. Public for those who serve it by their own framework."""
@@ -157,14 +162,14 @@ class Receiver:
         return Delivery(method, path, small, body, entry.id if entry else _id_in(path), verified, entry)
 
 
-async def _body(request: web.BaseRequest) -> bytes:
-    """The body, unpacked, within bounds. Raises NotRestante beyond them."""
-    body = b""
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """The body, unpacked; None when it is larger than any answer."""
+    body = bytearray()
     async for chunk in request.content.iter_chunked(65_536):
         body += chunk
         if len(body) > RECEIVER_BODY_BYTES:
-            raise NotRestante("a webhook's body is larger than any answer")
-    return body
+            return None
+    return bytes(body)
 
 
 def _id_in(path: str) -> str:
