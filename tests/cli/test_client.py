@@ -186,21 +186,21 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_a_rate_is_waited_for_until_the_servers_minute_ends(pauses: list[float]) -> None:
     at = {"Date": "Sun, 22 Nov 2026 13:00:20 GMT", "X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0"}
     more = at | {"X-RateLimit-Remaining": "19"}
-    async with scripted((200, at, envelope(40202)), (200, more, EMPTY), (200, at, EMPTY)) as (url, asked):
-        async with Client(url, "a", "b") as client:
-            assert await client.ready() == []
-            assert len(asked) == 2 and any(40 <= pause <= 42 for pause in pauses)
-            pauses.clear()
-            await client.ready()
-            assert not pauses and client.limit("tasks_ready") == 20
-            with pytest.raises(RateExceeded):  # it knows by the headers, without asking
-                await client.ready(wait=False)
-            assert len(asked) == 3 and not pauses
-            await client.ready()
-            assert [40 < pause < 41 for pause in pauses] == [True]
-            pauses.clear()
-            await client.models()  # has a rate of its own
-            assert not pauses
+    said = ((200, at, envelope(40202)), (200, more, EMPTY), (200, at, EMPTY))
+    async with scripted(*said) as (url, asked), Client(url, "a", "b") as client:
+        assert await client.ready() == []
+        assert len(asked) == 2 and any(40 <= pause <= 42 for pause in pauses)
+        pauses.clear()
+        await client.ready()
+        assert not pauses and client.limit("tasks_ready") == 20
+        with pytest.raises(RateExceeded):  # it knows by the headers, without asking
+            await client.ready(wait=False)
+        assert len(asked) == 3 and not pauses
+        await client.ready()
+        assert [40 < pause < 41 for pause in pauses] == [True]
+        pauses.clear()
+        await client.models()  # has a rate of its own
+        assert not pauses
     async with scripted((200, at, envelope(40202))) as (url, asked), Client(url, "a", "b", patience=0) as client:
         with pytest.raises(RateExceeded):
             await client.ready()

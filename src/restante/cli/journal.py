@@ -90,14 +90,16 @@ class Journal:
         self._sends = 0
         try:
             self._file = _opened(path)
+        except OSError as error:
+            raise self._unwritable(error, "Another place: --state FILE.") from None
+        try:
             if anew:
                 os.ftruncate(self._file, 0)
             self._size = os.fstat(self._file).st_size
             self._load()
-        except OSError as error:
-            raise OperatorError(
-                f"The state file {path} cannot be written: {error.strerror or error}.", "Another place: --state FILE."
-            ) from None
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -159,10 +161,7 @@ class Journal:
             if sync:
                 os.fsync(self._file)
         except OSError as error:
-            raise OperatorError(
-                f"The state file {self.path} cannot be written: {error.strerror or error}.",
-                "Nothing is lost: make room, and run the same command again.",
-            ) from None
+            raise self._unwritable(error, "Nothing is lost: make room, and run the same command again.") from None
 
     def _load(self) -> None:
         """Read what is there; a torn last line is cut off. Nothing there: begin."""
@@ -226,6 +225,9 @@ class Journal:
                 f"Go on with those, or: {self._anew}",
             )
         self.run = begun
+
+    def _unwritable(self, error: OSError, remedy: str) -> OperatorError:
+        return OperatorError(f"The state file {self.path} cannot be written: {error.strerror or error}.", remedy)
 
     def _damaged(self) -> OperatorError:
         return OperatorError(f"{self.path} is no state file of restante, or damaged.", self._anew)

@@ -145,10 +145,10 @@ def _never_posted(journal: Journal) -> int:
     return sum(1 for task in journal.left() if task not in journal.failed)
 
 
-def tell_interrupted(journal: Journal, prompts: Sequence[Prompt]) -> None:
-    """How to go on, after Ctrl-C."""
+def tell_how_to_go_on(journal: Journal, prompts: Sequence[Prompt], why: str) -> None:
+    """After Ctrl-C, and where the server was away for too long."""
     posted = len(journal.ids) + len(journal.answered) + len(journal.lost)
-    say(f"interrupted: {posted:,} of {len(prompts):,} posted, {len(journal.answered):,} answered")
+    say(f"{why}: {posted:,} of {len(prompts):,} posted, {len(journal.answered):,} answered")
     if journal.path is not None:
         say(f"run the same command again: it goes on, and pays for nothing twice (state: {journal.path})")
         return

@@ -80,7 +80,7 @@ def ready(url: Url = LOCAL, login: Login = "operator", password: Password = None
 
 
 app.command("list", epilog="Example: restante task list --since 2d --failed --json")(task_look.list_tasks)
-app.command(epilog="Example: restante task tail --json | jq 'select(.status_code >= 40000)'")(task_look.tail)
+app.command(epilog="Example: restante task tail --json | jq -r '[.done, .id, .state] | @tsv'")(task_look.tail)
 
 
 @app.command(epilog="Example: restante task raw 11201415-0001-0613-0000-5d0c1be9a7f3 --suggestions")

@@ -172,8 +172,9 @@ class _Work:
         ]
 
     async def _carry_out(self, client: Client, journal: Journal, prompts: Sequence[Prompt]) -> None:
-        from restante.cli.posting import Posting, tell, tell_interrupted
+        from restante.cli.posting import Posting, tell, tell_how_to_go_on
         from restante.cli.text import say
+        from restante.client import ClientError
 
         began = time.monotonic()
         posting = Posting(client, journal, prompts, repost=self.repost)
@@ -184,7 +185,10 @@ class _Work:
             if self.wait:
                 await posting.wait()
         except asyncio.CancelledError:
-            tell_interrupted(journal, prompts)
+            tell_how_to_go_on(journal, prompts, "interrupted")
+            raise
+        except ClientError:
+            tell_how_to_go_on(journal, prompts, "given up")
             raise
         if self.source is not None:
             seconds = time.monotonic() - began

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from restante.client.values import Entry, ListedTask, Model, ReadyTask, Task
 from restante.core import errors
 from restante.core.limits import (
     CLIENT_LIVE_SECONDS,
+    CLIENT_LOOK_SECONDS,
     CLIENT_PATIENCE_SECONDS,
     IDEMPOTENCY_KEY_CHARS,
     LISTED_ROWS_MAX,
@@ -130,12 +133,17 @@ class Client:
         return await self._list(Call("GET", f"{FAMILY}/tasks_ready", rate="tasks_ready", waits=wait), ReadyTask)
 
     async def live(self, task: Posted) -> Entry:
-        """Ask and wait: one task, answered in this call and not stored. Repeated only where it was not begun, since it
-        would be paid for again. Raises ClientError; Unreachable leaves open whether it was paid for."""
+        """Ask and wait: one task, answered in this call and not stored. Where too many are at work at once (40209) it
+        waits for its turn. Repeated only where it was not begun, since it would be paid for again. Raises ClientError;
+        Unreachable leaves open whether it was paid for."""
         body = msgspec.json.encode([task])
         call = Call("POST", f"{FAMILY}/live", body, rate="live", again=False, seconds=CLIENT_LIVE_SECONDS)
-        [found] = await self._entries(call)
-        return found
+        until = time.monotonic() + self._transport.patience
+        while True:
+            [found] = await self._entries(call)
+            if found.status_code != errors.TooManyAtOnce.code or time.monotonic() >= until:
+                return found
+            await asyncio.sleep(CLIENT_LOOK_SECONDS[1])
 
     async def models(self) -> list[Model]:
         """The names that `model_name` may have, newest first. Raises ClientError."""

@@ -6,7 +6,7 @@
     └── Refused               the API's own no: `code` and `message` (contract §2.2)
         ├── WrongPassword     40100
         ├── PaymentRequired   40200: answers are withheld until the account is topped up
-        ├── RateExceeded      40202 or 40209, still, when patience ended
+        ├── RateExceeded      40202, where it is not waited for
         └── TaskFailed        a task ended without an answer; `entry` is what is known of it
 
 A task that failed is not raised but returned, as an `Entry` that says so; `Entry.check()` raises it.
@@ -53,7 +53,7 @@ class PaymentRequired(Refused):
 
 
 class RateExceeded(Refused):
-    """Too many calls this minute, or at once."""
+    """Too many calls this minute."""
 
 
 class TaskFailed(Refused):
@@ -68,7 +68,6 @@ _KINDS: dict[int, type[Refused]] = {
     errors.Unauthorized.code: WrongPassword,
     errors.PaymentRequired.code: PaymentRequired,
     errors.RateExceeded.code: RateExceeded,
-    errors.TooManyAtOnce.code: RateExceeded,
 }
 
 

@@ -115,7 +115,7 @@ class Transport:
                 pause = _pause(tries)
             except RateExceeded as exceeded:
                 trouble, safe = exceeded, call.waits
-                pause = self._next_minute(call.rate) if exceeded.code == errors.RateExceeded.code else _pause(tries)
+                pause = self._next_minute(call.rate)
                 until += pause if self.patience else 0.0  # a rate is waited for, it is no outage
             except Refused as refusal:
                 trouble, safe = refusal, call.again and refusal.code == errors.InternalError.code
@@ -191,7 +191,6 @@ class Transport:
 _RAISED = (
     errors.Unauthorized.code,
     errors.RateExceeded.code,
-    errors.TooManyAtOnce.code,
     errors.InternalError.code,
 )
 
