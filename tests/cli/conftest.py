@@ -34,7 +34,11 @@ class Shop:
 
     def run(self, *arguments: str, code: int = 0, stdin: str | bytes = b"") -> str:
         """What a command printed, after it ended with this exit code."""
-        done = self.start(*arguments).communicate(stdin.encode() if isinstance(stdin, str) else stdin, timeout=60)
+        with self.start(*arguments) as process:
+            try:
+                done = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, timeout=120)
+            finally:
+                process.kill()  # nothing, unless its time was over
         out, err = (stream.decode() for stream in done)
         self.err = err
         assert self.popen.returncode == code, (self.popen.returncode, out, err)

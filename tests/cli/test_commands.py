@@ -13,13 +13,16 @@ import subprocess
 import unicodedata
 from typing import Any
 
+import msgspec
 import pytest
 
-from restante.cli.output import COLUMNS
+from restante.cli.output import COLUMNS, Output
 from restante.cli.text import cell, json_text, visible
-from restante.client import Client, Task
+from restante.client import Client, Entry, Task
 from tests.cli.conftest import Shop
 from tests.support import COMMAND
+
+pytestmark = pytest.mark.timeout(300)
 
 #: An escape that clears the screen, one that sets the title, a line that turns around, a forged line, a formula.
 HOSTILE = (
@@ -44,14 +47,13 @@ def test_hostile_text_is_shown_and_not_obeyed(shop: Shop) -> None:
     assert len(listed.splitlines()) == 1 and "=1+1\\x1b[31m" in listed and "\\x1b[2J" in listed
     followed = shop.run("task", "tail", "--all", "--count", "1")
     assert "\\x1b[2J" in followed and len(followed.splitlines()) == 1
-    as_json = shop.run("task", "list", "--json") + shop.run("export")
-    for text in (shown, listed, followed, as_json, shop.err):
+    exported = shop.run("export")
+    for text in (shown, listed, followed, exported, shop.err):
         assert not SAFE.search(text), text
-    listed_row, exported = lines(as_json)
-    assert listed_row["user_prompt"] == HOSTILE == exported["data"]["user_prompt"]
+    [entry] = lines(exported)
+    assert entry["data"]["user_prompt"] == HOSTILE
 
-    for suffix in ("csv", "parquet", "jsonl"):
-        shop.run("export", "--output", f"all.{suffix}")
+    shop.run("export", "--output", "all.csv")
     text = (shop.directory / "all.csv").read_text("utf-8-sig")
     assert not SAFE.search(text)
     [row] = csv.DictReader(io.StringIO(text))
@@ -59,10 +61,13 @@ def test_hostile_text_is_shown_and_not_obeyed(shop: Shop) -> None:
     assert (
         row["user_prompt"].startswith("'=cmd") and row["tag"].startswith("'=1+1") and "<script>" in row["user_prompt"]
     )
+    for kind in ("all.parquet", "all.jsonl"):
+        with Output(shop.directory / kind, None) as output:
+            output.write(msgspec.convert(entry, Entry), 7)
     [kept] = pyarrow.read_table(shop.directory / "all.parquet").to_pylist()
-    assert (kept["user_prompt"], kept["status_code"], kept["charged"]) == (HOSTILE, 20000, 0.0002)
+    assert (kept["line"], kept["user_prompt"], kept["status_code"], kept["charged"]) == (7, HOSTILE, 20000, 0.0002)
     [whole] = lines((shop.directory / "all.jsonl").read_text())
-    assert whole["data"]["user_prompt"] == HOSTILE
+    assert whole == {"line": 7, **entry}
     shop.run("task", "get", "\x1b[2J", code=3)
     assert not SAFE.search(shop.err)
 
@@ -80,8 +85,8 @@ def test_what_is_harmless_stays_as_it_is() -> None:
         if unseen:
             assert visible(char).isprintable() and visible(char) != char
             assert json_text(char).isascii() and json.loads(json_text(char)) == char
-            assert char == "\n" or char not in cell(char)
-    for start in ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", " =", "\u00a0="):
+            assert char in "\t\n" or char not in cell(char)
+    for start in ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠", " =", "\u00a0="):
         assert cell(f"{start}1").startswith("'"), start
     assert cell("1 = 1") == "1 = 1"
 
@@ -101,8 +106,8 @@ def test_a_task_from_both_sides(shop: Shop) -> None:
     ready = lines(shop.run("task", "ready", "--json"))
     assert {row["id"] for row in ready} == {quick, boom}
     assert "Scripted answer to: quick" in shop.run("task", "get", quick)
-    assert json.loads(shop.run("task", "get", quick, "--json"))["id"] == quick  # one object for one
-    assert shop.run("task", "get", quick, boom, code=3).count("50301") == 1
+    got = lines(shop.run("task", "get", quick, boom, "--json", code=3))
+    assert [entry["status_code"] for entry in got] == [20000, 50301]
     assert "4060" in shop.run("task", "get", later, code=4)
     assert {row["id"]: row["state"] for row in lines(shop.run("task", "list", "--json"))} | {later: ""} == {
         quick: "answered", boom: "failed 50301", later: "",
@@ -111,7 +116,6 @@ def test_a_task_from_both_sides(shop: Shop) -> None:
     assert [row["id"] for row in lines(shop.run("task", "list", "--open", "--tag", "t", "--json"))] == [later]
     assert shop.run("task", "list", "--since", "2020-01-01", "--until", "2020-01-02", code=1) == ""
     shop.run("task", "list", "--since", "yesterday", code=2)
-    assert shop.run("task", "cancel", later) == f"{later}\n"
     shop.env["RESTANTE_PASSWORD"] = "wrong"
     shop.run("task", "ready", code=1)
     assert "40100" in shop.err and "--password" in shop.err and "Traceback" not in shop.err

@@ -6,36 +6,35 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from restante.cli import app
+from restante.cli import command_line
 
 _WIDTH = 100
 
 _HEAD = (Path(__file__).parent / "cli_head.md").read_text()
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, TyperCommand]]:
     """Every command as it is typed, in the order of `restante --help`."""
-    root = get_command(app)
-    assert isinstance(root, typer.core.TyperGroup)
+    root = get_command(command_line())
+    assert isinstance(root, TyperGroup)
     for name, command in root.commands.items():
-        below = getattr(command, "commands", None)
-        if below is None:
-            yield name, command
-        else:
-            for verb, one in below.items():
-                yield f"{name} {verb}", one
+        below = {name: command}
+        if isinstance(command, TyperGroup):
+            below = {f"{name} {verb}": one for verb, one in command.commands.items()}
+        for typed, one in below.items():
+            assert isinstance(one, TyperCommand)
+            yield typed, one
 
 
-def help_of(name: str, command: click.Command) -> str:
+def help_of(name: str, command: TyperCommand) -> str:
     """Its --help, without colours and boxes."""
-    root = click.Context(get_command(app), info_name="restante", **app.info.context_settings or {})
-    context = click.Context(command, info_name=name, parent=root, terminal_width=_WIDTH, max_content_width=_WIDTH)
-    if isinstance(command, typer.core.TyperCommand):
-        command.rich_markup_mode = None
+    root = typer.Context(get_command(command_line([])), info_name="restante", help_option_names=["-h", "--help"])
+    context = typer.Context(command, info_name=name, parent=root, terminal_width=_WIDTH, max_content_width=_WIDTH)
+    command.rich_markup_mode = None
     return command.get_help(context)
 
 

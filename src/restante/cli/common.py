@@ -1,4 +1,6 @@
-"""What commands share: settings from the environment and options, the database, printing."""
+"""What commands share: settings from the environment and options, the database, printing.
+
+What the database needs is imported where it is used: commands that speak to a running server do without."""
 
 from __future__ import annotations
 
@@ -6,17 +8,18 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from restante.cli.text import json_text, visible
-from restante.config import Settings, load
 from restante.core.errors import OperatorError
-from restante.store.database import Database
-from restante.wiring import configure_logging, database
+
+if TYPE_CHECKING:
+    from restante.config import Settings
+    from restante.store.database import Database
 
 T = TypeVar("T")
 
@@ -27,6 +30,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 def settings(**options: Any) -> Settings:
     """The environment's settings, overridden by the options given; logging is set up by them."""
+    from restante.config import load
+    from restante.wiring import configure_logging
+
     loaded = load(os.environ, **options)
     configure_logging(loaded.log_level)
     return loaded
@@ -34,6 +40,7 @@ def settings(**options: Any) -> Settings:
 
 def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """Run `work` on the migrated database of this installation, joining or starting the embedded server."""
+    from restante.wiring import database
 
     async def run() -> T:
         async with database(quiet_settings()) as db:
@@ -44,6 +51,9 @@ def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
 
 def quiet_settings(**options: Any) -> Settings:
     """Settings of a command that prints its own results: only warnings are logged unless more was asked for."""
+    from restante.config import load
+    from restante.wiring import configure_logging
+
     loaded = load(os.environ, **options)
     configure_logging("warning" if loaded.log_level == "info" else loaded.log_level)
     return loaded

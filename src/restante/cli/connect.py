@@ -10,7 +10,6 @@ import typer
 
 from restante.cli.common import quiet_settings
 from restante.core.errors import OperatorError
-from restante.operator_account import password_file
 
 if TYPE_CHECKING:
     from restante.client import Client
@@ -39,6 +38,8 @@ def known_password(password: str | None) -> str:
     """The password given, else the operator's generated one. Raises OperatorError."""
     if password is not None:
         return password
+    from restante.operator_account import password_file
+
     kept = password_file(quiet_settings())
     try:
         return kept.read_text().strip()

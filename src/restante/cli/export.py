@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,6 @@ from restante.core import errors
 from restante.core.limits import CLIENT_AT_ONCE, CLIENT_PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from restante.client import Client, Entry, ListedTask
 
 
@@ -51,9 +50,8 @@ def export(
     they are.
     """
     from restante.cli.output import Output
-    from restante.wiring import utc_now
 
-    now = utc_now()
+    now = datetime.now(UTC)
     begin, end = moment(since, now), now if until is None else moment(until, now)
     answers = Output(output, output_format.value if output_format else None)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -32,9 +33,7 @@ Since = Annotated[
 
 
 def _now() -> datetime:
-    from restante.wiring import utc_now
-
-    return utc_now()
+    return datetime.now(UTC)
 
 
 def list_tasks(
@@ -128,8 +127,6 @@ def tail(
                     print_json_lines([row])
                 else:
                     print("  ".join(visible(one) for one in (row["done"] or row["posted"], *_cells(row))))
-                import sys
-
                 sys.stdout.flush()
                 told += 1
                 if told == count:
