@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restante.cli.common import confirm, print_json, print_table, quiet_settings, with_database
+from restante.cli.common import confirm, print_json, print_json_lines, print_table, quiet_settings, with_database
 from restante.core.allowance import LIMIT_NAMES
 from restante.core.errors import OperatorError
 from restante.core.limits import DEADLINE_HOURS_MAX, PASSWORD_OVERLAP_HOURS_MAX, RATE_MAX
@@ -64,7 +64,7 @@ def list_accounts(json: Json = False) -> None:
     """All accounts with what they own, hold and have spent."""
     found = with_database(stored.every)
     if json:
-        print_json(found)
+        print_json_lines(found)
         return
     columns = ("number", "login", "balance", "held", "spent", "funded", "credit limit", "")
     print_table(columns, [_row(account) for account in found], right=columns[:1] + columns[2:7])

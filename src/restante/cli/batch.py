@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from restante.cli.common import print_json, print_table, with_database
+from restante.cli.common import print_json_lines, print_table, with_database
 from restante.core.money import show_usd
 from restante.store import batches
 from restante.store.batches import Known
@@ -24,7 +24,7 @@ def show(
 
     found = with_database(lambda db: batches.listed(db, limit, only_open=only_open))
     if json:
-        print_json(found)
+        print_json_lines(found)
         return
     columns = ("made at", "model", "state", "tasks", "answered", "failed", "direct", "saved", "name")
     print_table(columns, [_row(one) for one in found], right=columns[3:8])

@@ -1,4 +1,6 @@
-"""What commands share: settings from the environment and options, the database, printing."""
+"""What commands share: settings from the environment and options, the database, printing.
+
+What the database needs is imported where it is used: commands that speak to a running server do without."""
 
 from __future__ import annotations
 
@@ -6,17 +8,18 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from restante.config import Settings, load
+from restante.cli.text import json_text, visible
 from restante.core.errors import OperatorError
-from restante.store.database import Database
-from restante.wiring import configure_logging, database
+
+if TYPE_CHECKING:
+    from restante.config import Settings
+    from restante.store.database import Database
 
 T = TypeVar("T")
 
@@ -27,6 +30,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 def settings(**options: Any) -> Settings:
     """The environment's settings, overridden by the options given; logging is set up by them."""
+    from restante.config import load
+    from restante.wiring import configure_logging
+
     loaded = load(os.environ, **options)
     configure_logging(loaded.log_level, loaded.log_format)
     return loaded
@@ -34,6 +40,7 @@ def settings(**options: Any) -> Settings:
 
 def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """Run `work` on the migrated database of this installation, joining or starting the embedded server."""
+    from restante.wiring import database
 
     async def run() -> T:
         async with database(quiet_settings()) as db:
@@ -44,6 +51,9 @@ def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
 
 def quiet_settings(**options: Any) -> Settings:
     """Settings of a command that prints its own results: only warnings are logged unless more was asked for."""
+    from restante.config import load
+    from restante.wiring import configure_logging
+
     loaded = load(os.environ, **options)
     configure_logging("warning" if loaded.log_level == "info" else loaded.log_level)
     return loaded
@@ -59,20 +69,25 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def print_json(value: object) -> None:
-    """JSON to standard output: indented for a terminal, one line for a pipe."""
-    text = msgspec.json.encode(value)
-    sys.stdout.write(msgspec.json.format(text, indent=2 if sys.stdout.isatty() else -1).decode() + "\n")
+    """One value as JSON to standard output: indented for a terminal, one line for a pipe."""
+    sys.stdout.write(json_text(value, indent=2 if sys.stdout.isatty() else -1) + "\n")
+
+
+def print_json_lines(values: Iterable[object]) -> None:
+    """A list as JSON to standard output, one value a line (NDJSON)."""
+    for value in values:
+        sys.stdout.write(json_text(value) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """A table on a terminal; tab-separated lines in a pipe."""
     if not out.is_terminal:
         for row in rows:
-            print("\t".join(str(cell) for cell in row))
+            print("\t".join(visible(str(cell)) for cell in row))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(visible(str(cell)) for cell in row))
     out.print(table)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import textwrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import typer
 
-from restante.cli.client import Client
 from restante.cli.common import out, quiet_settings
+from restante.cli.connect import connected
+from restante.cli.text import visible
 from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.core.money import NANO_PER_USD, Nano, show_usd
@@ -23,6 +24,9 @@ from restante.store import ledger
 from restante.store.database import Database
 from restante.store.ledger import Receipt
 from restante.wiring import utc_now
+
+if TYPE_CHECKING:
+    from restante.client import Client, Entry
 
 _LOGIN: Final = "demo@localhost"
 _DOLLAR: Final = Nano(NANO_PER_USD)
@@ -88,12 +92,12 @@ async def _demo(own: Settings) -> None:
     async with running(own) as restante:
         password = await _account(restante.db)
         print(f"  up at {restante.url}\n")
-        async with Client(restante.url, _LOGIN, password) as client:
+        async with connected(restante.url, _LOGIN, password) as client:
             entry = await _ask(client)
-        receipt = await _receipt(restante.db, entry["id"])
+        receipt = await _receipt(restante.db, entry.id)
     _print_answer(entry)
     _print_receipt(receipt)
-    if entry["result"] is None or receipt.charged is None:
+    if entry.result is None or receipt.charged is None:
         raise OperatorError("The demonstration failed.", "The answer above says why.")
 
 
@@ -105,17 +109,17 @@ async def _account(db: Database) -> str:
     return opened.password
 
 
-async def _ask(client: Client) -> dict[str, Any]:
+async def _ask(client: Client) -> Entry:
     """POST task_post, wait for it in tasks_ready, GET task_get: as the documentation tells."""
     print("POST task_post   the documented example, model_name gemini-2.5-flash")
-    [accepted] = await client.post([EXAMPLE])
-    print(f"                 {accepted['status_code']} {accepted['status_message']}  {accepted['id']}")
+    [accepted] = await client.post(EXAMPLE)
+    print(f"                 {accepted.status_code} {accepted.status_message}  {accepted.id}")
     async with asyncio.timeout(_TIRED_SECONDS):
-        while accepted["id"] not in {row["id"] for row in await client.ready()}:
+        while accepted.id not in {row.id for row in await client.ready()}:
             await asyncio.sleep(_LOOK_SECONDS)  # as its users poll
     print("GET tasks_ready  it is listed")
-    entry = await client.get(accepted["id"])
-    print(f"GET task_get     {entry['status_code']} {entry['status_message']}\n")
+    entry = await client.get(accepted.id)
+    print(f"GET task_get     {entry.status_code} {entry.status_message}\n")
     return entry
 
 
@@ -127,13 +131,12 @@ async def _receipt(db: Database, task_id: str) -> Receipt:
     return receipt
 
 
-def _print_answer(entry: dict[str, Any]) -> None:
-    for result in entry["result"] or []:
-        texts = [section["text"] for item in result["items"] for section in item["sections"]]
-        print(f"answered by {result['model_name']}, the offline demonstration model: fluent, but it invents its facts")
-        for text in texts:
-            print(textwrap.fill(text, width=min(out.width, 100), initial_indent="  | ", subsequent_indent="  | "))
-        print(f"  {result['input_tokens']} tokens in, {result['output_tokens']} tokens out\n")
+def _print_answer(entry: Entry) -> None:
+    for result in entry.result or ():
+        print(f"answered by {result.model_name}, the offline demonstration model: fluent, but it invents its facts")
+        text = visible(result.text, lines=True)
+        print(textwrap.fill(text, width=min(out.width, 100), initial_indent="  | ", subsequent_indent="  | "))
+        print(f"  {result.input_tokens} tokens in, {result.output_tokens} tokens out\n")
 
 
 def _print_receipt(receipt: Receipt) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from restante.cli.common import out, print_json
 from restante.cli.serve import Offline, Provider, chosen_provider
+from restante.cli.text import visible
 from restante.config import variable
 from restante.doctor.examination import examine
 from restante.doctor.finding import Finding, Level, worst
@@ -59,10 +60,10 @@ async def _examine(environ: Mapping[str, str], *, show: bool, audit: bool) -> li
 
 def _say(finding: Finding) -> None:
     if not out.is_terminal:
-        print("\t".join((finding.level, finding.check, finding.said, finding.remedy)), flush=True)
+        print("\t".join(map(visible, (finding.level, finding.check, finding.said, finding.remedy))), flush=True)
         return
     line = Text(f"{finding.level:<8} ", style=_STYLES[finding.level])
-    line.append(f"{finding.check:<16} {finding.said}", style="")
+    line.append(f"{finding.check:<16} {visible(finding.said)}", style="")
     out.print(line)
     if finding.remedy:
-        out.print(Text(f"{'':26}{finding.remedy}", style="italic"))
+        out.print(Text(f"{'':26}{visible(finding.remedy)}", style="italic"))

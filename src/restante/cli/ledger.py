@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from restante.cli.common import print_json, print_table, with_database
+from restante.cli.common import print_json, print_json_lines, print_table, with_database
+from restante.cli.text import visible
 from restante.core.errors import OperatorError
 from restante.core.money import show_usd
 from restante.core.task import parse_id
@@ -35,7 +36,7 @@ def show(
 
     transfers = with_database(work)
     if json:
-        print_json(transfers)
+        print_json_lines(transfers)
         return
     columns = ("made at", "kind", "task", "balance", "held", "spent", "funded")
     rows = [
@@ -68,7 +69,7 @@ def audit(
             f" = balances {show_usd(totals.balance)} + held {show_usd(totals.held)} + spent {show_usd(totals.spent)}"
         )
         for difference in differences:
-            print(f"DIFFERENCE  {difference}")
+            print(f"DIFFERENCE  {visible(difference)}")
         print(f"{len(differences)} differences" if differences else "no difference: the ledger adds up")
     if differences or totals.difference:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from restante.cli.common import print_json, print_table, quiet_settings
+from restante.cli.common import print_json, print_json_lines, print_table, quiet_settings
 from restante.core.errors import OperatorError
 from restante.core.task import Model
 from restante.flow.pause import pause_model
@@ -45,7 +45,7 @@ def list_models(provider: Provider = None, json: Json = False) -> None:
 
     found = asyncio.run(_with_catalogue(provider, work))
     if json:
-        print_json([{"name": model.name, "served": model.served, "paused": paused} for model, paused in found])
+        print_json_lines({"name": model.name, "served": model.served, "paused": paused} for model, paused in found)
     else:
         print_table(("name", "served by", ""), [(one.name, one.served, "paused" * paused) for one, paused in found])
 

@@ -251,6 +251,8 @@ class LiveTimeout(Refusal):
 class OperatorError(RestanteError):
     """restante cannot go on as configured. Says what is wrong and, on a second line, how to mend it."""
 
+    exit_code: ClassVar[int] = 1  # of the command that says it
+
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = problem
         self.remedy = remedy

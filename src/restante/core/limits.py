@@ -342,6 +342,31 @@ METRICS_TOKEN_CHARS_MIN: Final = 16
 METRICS_RETRY_SECONDS: Final = 10.0  # before the next try to listen, where the port is taken: work goes on meanwhile
 TRACES_FLUSH_SECONDS: Final = 3.0  # for the last spans of a process that stops
 
+# --- restante.client and the command line (docs/client.md, docs/cli.md) --------------------------------------
+CLIENT_PATIENCE_SECONDS: Final = 300.0  # for a server that is away or busy: longer than a restart or a failover takes
+CLIENT_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # before the n-th next try, ±20 %; the last goes on
+CLIENT_CALL_SECONDS: Final = 60.0  # for one answer; the slowest, a listing of months, takes a few
+CLIENT_LIVE_SECONDS: Final = LIVE_SECONDS + 30.0
+CLIENT_AT_ONCE: Final = 8  # answers fetched at once; more gain nothing on one connection pool of the server
+# Unfinished tasks looked at by their ids in each round, whatever tasks_ready says: a few are awaited without it, and
+# of many none is waited for in vain that another program collected or a postback took.
+CLIENT_LOOKS: Final = 20
+CLIENT_LOOK_SECONDS: Final = (0.1, 2.0)  # between rounds: the first pause, and what it grows to while nothing comes
+CLIENT_NUDGED_SECONDS: Final = 15.0  # the same where webhooks tell: looking is for those that were lost
+CLIENT_READY_SECONDS: Final = 0.5  # between looks at tasks_ready where its rate is without limit
+CLIENT_MINUTE_SPARE_SECONDS: Final = 0.5  # beyond the minute's end: its clock is the database's
+WEBHOOK_TOLERANCE_SECONDS: Final = 300.0  # of a webhook's timestamp, as Standard Webhooks has it
+RECEIVER_BODY_BYTES: Final = 64 * 1024 * 1024  # of a postback, unpacked: far beyond any answer
+PROMPTS_FILE_BYTES: Final = 1024 * 1024 * 1024  # of prompts, all of which are checked before one is posted
+PROMPTS_FAULTS_SHOWN: Final = 20  # lines of it that are wrong; the rest is counted
+# A POST whose end nobody saw is repeated with its Idempotency-Key; keys have their answer for a day (contract §12.24).
+RESUME_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0 - 600.0
+PARQUET_ROWS: Final = 10_000  # of a row group: some 20 MB of answers
+TAIL_SECONDS: Final = 3_600.0  # `task tail` looks at what was posted since then
+TAIL_LOOK_SECONDS: Final = 6.5  # between its looks: id_list may be asked 10 times a minute
+EXPORT_ROWS: Final = LISTED_ROWS_MAX  # of id_list at a time
+RECEIVER_SHOWN_CHARS: Final = 200  # of what a webhook brought, on a terminal
+
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
 DOCTOR_DATABASE_SECONDS: Final = 20.0  # for the database's answer to one check; the audit takes what it takes
 DOCTOR_KEY_SECONDS: Final = 15.0  # for a provider's answer whether it takes a key
