@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import gzip
 import json
@@ -46,6 +47,8 @@ RECEIVERS: Final = {
 }
 #: Files of the pages that a test below runs.
 FILES: Final = {*RECEIVERS, "two_clients.py"}
+#: Pages whose programs the tests of what they are about run.
+ELSEWHERE: Final = {"docs/client.md": "tests/cli/test_client.py"}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,8 @@ def test_it_is_run_or_says_why_not(block: Block) -> None:
         assert block.text == (ROOT / block.title).read_text(), "python -m tests.docs.files"
     elif block.title:
         assert block.title in FILES
+    elif block.page in ELSEWHERE and block.language == "python":
+        assert block.page in (ROOT / ELSEWHERE[block.page]).read_text()
     elif block.language == "console":
         assert block.note == "run", "a console is run, or says why not: tests/docs/blocks.py"
     else:
@@ -210,7 +215,7 @@ async def test_a_receiver_of_the_page(title: str, up: Restante, tmp_path: Path) 
         receiver.until(lambda: f"answer {entry['id']} 20000 größer" in receiver.printed)
         receiver.until(lambda: f"done /ping?id={entry['id']}&tag=gr%C3%B6%C3%9Fer" in receiver.printed)
 
-        key = __import__("base64").b64decode(secret.removeprefix(PREFIX))
+        key = base64.b64decode(secret.removeprefix(PREFIX))
         now, said = int(time.time()), receiver.printed
         body = b'{"tasks": [{"id": "forged", "status_code": 20000, "data": {}}]}'
         zipped = gzip.compress(body)
