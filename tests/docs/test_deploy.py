@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from restante.config import Settings, variable
 
