@@ -11,7 +11,7 @@ LOCKED := --require-hashes --only-binary :all:
 TESTS ?= tests
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))  # a third of their time tests wait
 
-.PHONY: help install install-dev demo up test test-long check audit bench bench-all mutation build lock clean
+.PHONY: help install install-dev demo demo-web docs up test test-long check audit bench bench-all mutation build lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ install-dev: $(VENV)/.dev ## The same, with the test tools
 
 demo: install ## One prompt through the HTTP API: answer, receipt, stop (offline)
 	@$(BIN)/restante demo
+
+demo-web: install ## One prompt with a web search, answered by Gemini (GEMINI_API_KEY; about four cents)
+	@$(BIN)/restante demo --web-search
 
 up: install ## Serve on 127.0.0.1:8000 (with GEMINI_API_KEY if set, else --offline)
 	@if [ -n "$${GEMINI_API_KEY:-}$${GEMINI_API_KEY_FILE:-}$${RESTANTE_PROVIDER:-}" ]; then \
@@ -78,6 +81,9 @@ bench-all: install-dev ## Everything, beside its peers (installed in a cache of 
 mutation: $(VENV)-mutation/.done ## Mistakes made on purpose in the code of money, each found by a test (hours; goes on where it was)
 	@PYTHONPATH=src:. $(VENV)-mutation/bin/python -m tests.mutation $(MUTATION)
 
+docs: install-dev ## The documentation on 127.0.0.1:8001, built strictly, anew as you write
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict --dev-addr 127.0.0.1:8001
+
 build: install-dev ## A wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
@@ -90,4 +96,4 @@ lock: ## Compile requirements/*.txt anew (uv in a throw-away environment)
 	@rm -rf $(VENV)-lock
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) $(VENV)-mutation mutants dist .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VENV)-mutation mutants dist site .mypy_cache .pytest_cache .ruff_cache
