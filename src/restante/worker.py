@@ -27,7 +27,7 @@ from restante.store.database import Database, DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_batches, build_models, utc_now
+from restante.wiring import background, build_batches, build_models, counting, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -41,7 +41,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         models = build_models(settings)
         counts = models.counts()
         stack.push_async_callback(models.close)
-        settler = Settler(db, utc_now)
+        settler = Settler(db, utc_now, counting(stack, db).settled)
         lease = Lease(
             db,
             f"worker {socket.gethostname()} {os.getpid()}",
