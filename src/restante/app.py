@@ -45,6 +45,8 @@ from restante.web.console.desk import Desk
 from restante.web.console.nudges import Nudges
 from restante.web.console.overview import Overview
 from restante.web.console.session import Sessions
+from restante.web.console.task import TaskView
+from restante.web.console.tasks import Tasks
 from restante.web.fast_path import FastPath
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
@@ -213,7 +215,7 @@ def _console(
         desk,
         Sessions(db, passwords, pepper, utc_now),
         Nudges(desk.reads, stopping),
-        [*overview.routes()],
+        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes()],
         https=settings.console == "https",
     ).routes()
 

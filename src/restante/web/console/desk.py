@@ -95,7 +95,7 @@ class Desk:
 
 def pages(path: str, endpoint: Endpoint) -> list[Route]:
     """A page and its twin in JSON, by GET. `path` below /console, without a slash at its end."""
-    return [Route(path, endpoint, methods=["GET"]), Route(f"{path}.json", endpoint, methods=["GET"])]
+    return [Route(f"{path}.json", endpoint, methods=["GET"]), Route(path, endpoint, methods=["GET"])]
 
 
 def action(path: str, endpoint: Endpoint) -> Route:

@@ -16,7 +16,7 @@ from restante.flow import health
 from restante.store import console
 from restante.store import health as stored
 from restante.store.database import Session
-from restante.web.console.desk import Desk, pages
+from restante.web.console.desk import Desk
 from restante.web.console.gate import viewer_of
 
 Faults = Callable[[Sequence[str]], Sequence[str]]
@@ -53,8 +53,7 @@ class Overview:
 
     def routes(self) -> list[Route]:
         """`/console/` and its twin, `/console/overview.json`."""
-        home, _ = pages("/", self.page)
-        return [home, Route("/overview.json", self.page, methods=["GET"])]
+        return [Route("/", self.page, methods=["GET"]), Route("/overview.json", self.page, methods=["GET"])]
 
     async def page(self, request: Request) -> Response:
         """The operator sees the sum of all accounts, or one of them (`?account=LOGIN`)."""

@@ -3,6 +3,7 @@ or a server's reply is ever HTML."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,11 @@ def environment(assets: Mapping[str, str], clock: Callable[[], datetime]) -> Env
         auto_reload=False,
         cache_size=-1,
     )
-    made.filters |= {"usd": usd, "number": number, "duration": duration, "when": when}
+    made.filters |= {"usd": usd, "number": number, "duration": duration, "when": when, "clock_time": clock_time}
+    made.filters["tojson_text"] = lambda value: json.dumps(
+        value, ensure_ascii=False
+    )  # text, to be escaped as any other
+    made.filters["brief"] = lambda moment: brief(moment, clock())
     made.filters["ago"] = lambda moment: ago(moment, clock())
     made.globals["asset"] = assets.__getitem__
     return made
@@ -73,6 +78,21 @@ def when(moment: datetime | None, *, precise: bool = False) -> Markup:
         return Markup("–")
     text = f"{moment:%Y-%m-%d %H:%M:%S}" + (f".{moment.microsecond // 1_000:03d}" if precise else "")
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+
+
+def clock_time(moment: datetime, since: datetime) -> Markup:
+    """The time of a moment to the millisecond, its day too where it is another than that of `since`."""
+    day = "" if moment.date() == since.date() else f"{moment:%d %b} "
+    text = f"{day}{moment:%H:%M:%S}.{moment.microsecond // 1_000:03d}"
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+
+
+def brief(moment: datetime, now: datetime) -> Markup:
+    """A moment in a column: its time if it is of today, else its day too."""
+    text = f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%d %b %H:%M}"
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}", text
+    )
 
 
 def ago(moment: datetime | None, now: datetime) -> Markup:
