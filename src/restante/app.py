@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final, cast
 
 import uvicorn
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from restante.config import Settings
@@ -197,7 +196,7 @@ def _records(db: Database, settings: Settings) -> Records:
     )
 
 
-def _console(
+def console(
     db: Database,
     settings: Settings,
     passwords: Passwords,
@@ -205,10 +204,10 @@ def _console(
     models: Models,
     pacer: Pacer,
     stopping: asyncio.Event,
-) -> list[BaseRoute]:
-    """The console's routes; none where it is off."""
+) -> Console | None:
+    """The console, where it is not off."""
     if settings.console == "off":
-        return []
+        return None
     desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
     overview = Overview(desk, models.names, pacer.keys.faults)
     return Console(
@@ -217,7 +216,7 @@ def _console(
         Nudges(desk.reads, stopping),
         [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes()],
         https=settings.console == "https",
-    ).routes()
+    )
 
 
 def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) -> uvicorn.Config:
@@ -281,7 +280,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()
-        console = _console(db, settings, passwords, pepper, models, pacer, stopping)
+        pages = console(db, settings, passwords, pepper, models, pacer, stopping)
         own = Own(db, utc_now, settings.body_bytes, catalogue)
         app = create_app(
             api.operations()
@@ -293,7 +292,10 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            [*Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(), *console],
+            [
+                *Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
+                *(pages.routes() if pages else []),
+            ],
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))

@@ -44,13 +44,15 @@ async def test_a_task_nudges_its_account_and_the_operator_alone(restante: Restan
     busy, idle = await asyncio.to_thread(lambda: (open_shop(restante), open_shop(restante)))
     visitors = [await visitor(restante.url, one) for one in (busy.credentials, idle.credentials)]
     operator = await visitor(restante.url)
-    async with visitors[0], visitors[1], operator:
-        async with watching(visitors[0]) as mine, watching(visitors[1]) as others, watching(operator) as all_of_them:
-            await asyncio.sleep(1.5)  # the first look tells nothing new
-            async with Http(restante.family, busy.credentials) as http:
-                await http.post([task("something")])
-            await asyncio.gather(nudged(mine), nudged(all_of_them))
-            assert b"nudge" not in await _rest(others)
+    async with (
+        visitors[0], visitors[1], operator,
+        watching(visitors[0]) as mine, watching(visitors[1]) as others, watching(operator) as all_of_them,
+    ):  # fmt: skip
+        await asyncio.sleep(1.5)  # the first look tells nothing new
+        async with Http(restante.family, busy.credentials) as http:
+            await http.post([task("something")])
+        await asyncio.gather(nudged(mine), nudged(all_of_them))
+        assert b"nudge" not in await _rest(others)
 
 
 async def _rest(stream: aiohttp.StreamReader) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -152,7 +153,9 @@ def _number(request: Request) -> int:
 
 
 def _sealed(send: Send) -> Send:
-    """Every answer says what a browser may do with it; nothing is kept unless it says so itself."""
+    """Every answer says what a browser may do with it, and how long it took here; nothing is kept unless it says so
+    itself."""
+    began = time.perf_counter()
 
     async def sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -160,6 +163,7 @@ def _sealed(send: Send) -> Send:
             for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
+            headers["Server-Timing"] = f"restante;dur={(time.perf_counter() - began) * 1_000:.1f}"
         await send(message)
 
     return sealed
