@@ -119,7 +119,7 @@ async def test_another_accounts_is_as_if_it_were_not(restante: Restante, victim:
             elif path in ("/tasks", "/tasks.json"):
                 own, asked = await browser.get(path), await browser.get(f"{path}?account={victim.login}")
                 assert asked.status == 200
-                assert _faceless(own.body, "") == _faceless(asked.body, f"?account={victim.login}".replace("@", "%40"))
+                assert own.body == asked.body.replace(f"?account={victim.login}".encode(), b"")  # its own address
 
 
 async def test_the_operator_sees_all_and_each(restante: Restante, victim: Victim, stranger: Shop) -> None:

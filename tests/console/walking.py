@@ -62,9 +62,12 @@ class Walker:
         """By how many pixels the page is wider than the screen."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
-    def barriers(self) -> list[str]:
-        """What axe-core finds that keeps somebody from using the page."""
-        found = Axe().run(self.page).response["violations"]
+    def barriers(self, rules: list[str] | None = None) -> list[str]:
+        """What axe-core finds that keeps somebody from using the page; by these rules, None: all of them."""
+        options = {"resultTypes": ["violations"], "iframes": False}
+        if rules is not None:
+            options["runOnly"] = rules
+        found = Axe().run(self.page, options=options).response["violations"]
         return [
             f"{self.page.url}: {one['id']}: {node['html'][:200]}"
             for one in found
@@ -81,7 +84,7 @@ class Walker:
             at = self.page.evaluate(
                 "() => { const e = document.activeElement; if (!e || e === document.body) return null;"
                 " const s = getComputedStyle(e);"
-                " return [(e.textContent || e.getAttribute('aria-label') || e.name || e.id || '').trim().slice(0, 40),"
+                " return [(e.id || e.getAttribute('aria-label') || e.textContent || '').trim().slice(0, 40),"
                 " s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1]; }"
             )
             if at is None:
