@@ -19,8 +19,8 @@ BYTES_MAX: Final = 150 * 1024  # of a picture
 #: name -> (path, {NAME} an id of the rehearsal; the screen; what is done before)
 PICTURES: Final = {
     "overview": ("/", WIDE),
-    "tasks": ("/tasks", WIDE),
-    "task": ("/tasks/{searched}", {"width": 1280, "height": 1000}),
+    "tasks": ("/tasks", {"width": 1120, "height": 700}),
+    "task": ("/tasks/{searched}", {"width": 1280, "height": 940}),
     "task-failed": ("/tasks/{failed}", WIDE),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
@@ -30,7 +30,10 @@ PICTURES: Final = {
 def main(into: Path) -> None:
     """Take all of them."""
     into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory, running(Path(directory), "--provider", "scripted") as up:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        running(Path(directory), "--provider", "scripted") as up,
+    ):
         ids = asyncio.run(rehearse(up.family, OPERATOR))
         with chromium() as browser:
             for name, (path, screen) in PICTURES.items():

@@ -51,12 +51,13 @@ async def _load(dsn: str) -> list[str]:
     connection = await asyncpg.connect(dsn)
     try:
         each = (TASKS - QUEUED) // DAYS
+        await connection.execute(f"alter table task alter lane set default {lane}")
         for back in range(DAYS - 1, 0, -1):
             await loading.finished(connection, numbers, now.date() - timedelta(days=back), each, uncollected=each // 10)
         passed = max(60.0, (now - now.replace(hour=0, minute=0, second=0)).total_seconds())
         await loading.finished(connection, numbers, now.date(), each, uncollected=each // 10, seconds=passed)
         await loading.queued(connection, numbers, now.date(), QUEUED, [lane], first=each, seconds=passed)
-        await connection.execute("update task set lane = $1", lane)
+        await connection.execute("alter table task alter lane drop default")
         await loading.settled_down(connection)
     finally:
         await connection.close()

@@ -83,7 +83,7 @@ def test_everything_is_reached_by_keyboard(restante: Restante, ids: dict[str, st
     walker.page.keyboard.type(ids["searched"])
     walker.page.keyboard.press("Enter")
     walker.page.wait_for_url(f"**/tasks/{ids['searched']}")
-    assert {"Copy as curl, ask again", "What task_get answers", "1"} <= set(walker.tabbed())
+    assert {"Copy as curl, ask again", "What task_get answers", "source 1"} <= set(walker.tabbed())
     assert walker.complaints == []
     walker.close()
 

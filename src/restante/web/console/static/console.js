@@ -66,7 +66,7 @@
       width: place.clientWidth, height: 190, tzDate: (at) => window.uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
       cursor: { y: false, points: { show: false } }, legend: { show: false },
       scales: { y: { range: (u, low, high) => [0, Math.max(5, Math.ceil(high * 1.1))] } },
-      axes: [{ ...axis, grid: { show: false }, values: "{HH}:{mm}", space: 60 }, { ...axis, size: 52, values: (u, all) => all.map((one) => one.toLocaleString("en")) }],
+      axes: [{ ...axis, size: 30, grid: { show: false }, values: "{HH}:{mm}", space: 60 }, { ...axis, size: 52, values: (u, all) => all.map((one) => one.toLocaleString("en")) }],
       hooks: { setCursor: [(u) => {
         const at = u.cursor.idx, words = document.getElementById("pointed");
         if (!words) return;
