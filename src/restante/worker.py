@@ -41,7 +41,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         models = build_models(settings)
         counts = models.counts()
         stack.push_async_callback(models.close)
-        settler = Settler(db, utc_now, counting(stack, db).settled)
+        pulse = counting(stack, db)
+        settler = Settler(db, utc_now, pulse.settled)
         lease = Lease(
             db,
             f"worker {socket.gethostname()} {os.getpid()}",
@@ -87,6 +88,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
                 db, lease, sending, plan(settings.gather_seconds(), settings.gemini_batch_hours * 3_600),
                 projects=lambda: pacer.keys.projects(sending.name), render=answer_result, envelope=postback,
                 clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake,
+                on_settled=pulse.settled,
             )  # fmt: skip
             stack.enter_context(background(batcher.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)

@@ -30,12 +30,12 @@ from restante.core.limits import (
 )
 from restante.core.money import Nano
 from restante.core.pricing import STANDARD_FEE
-from restante.core.task import read_prompt
+from restante.core.task import parse_id, read_prompt
 from restante.flow.batch_find import Finder
 from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
-from restante.flow.settle import answered, failed
+from restante.flow.settle import Ended, answered, failed
 from restante.providers.provider import Batching, Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Batch, Member, Stage
@@ -64,6 +64,7 @@ class Batcher:
         clock: Callable[[], datetime],
         on_ready: Callable[[], None] = lambda: None,
         on_owed: Callable[[], None] = lambda: None,
+        on_settled: Ended = lambda ended: None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -76,6 +77,7 @@ class Batcher:
         self._clock = clock
         self._on_ready = on_ready
         self._on_owed = on_owed
+        self._on_settled = on_settled
 
     async def run(self) -> None:
         """Look after batches until cancelled."""
@@ -356,7 +358,7 @@ class Batcher:
             self._on_ready()
 
     async def _still_in(self, batch: Batch, chunk: dict[str, bytes | Failure]) -> list[Member]:
-        ids = [task_id for task_id in chunk if _is_id(task_id)]
+        ids = [task_id for task_id in chunk if parse_id(task_id) is not None]
         return await batches.members(self._db, batch.id, len(ids), ids=ids) if ids else []
 
     async def _said(self, batch: Batch, one: Member, result: bytes | Failure) -> tuple[Settlement, Nano] | None:
@@ -387,13 +389,10 @@ class Batcher:
             mine = [(replace(one, token=token), saved) for one, saved in group if one.id in held]
             if not mine:
                 return
-            await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
+            settled = await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
             good = {one.id: int(saved) for one, saved in mine if one.message is None}
             await batches.note_saved(tx, day, good)
             await batches.count(
                 tx, batch.id, answered=len(good), failed=len(mine) - len(good), saved=sum(good.values())
             )
-
-
-def _is_id(text: str) -> bool:
-    return len(text) == 36 and all(char in "0123456789abcdef-" for char in text)
+        self._on_settled((one.id, one.state) for one, _ in mine if one.id in settled)

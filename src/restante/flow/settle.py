@@ -23,6 +23,8 @@ from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.settle")
 
+Ended = Callable[[Iterable[tuple[str, State]]], None]  # is told which tasks ended just now, and how
+
 
 def answered(token: int, task_id: str, day: date, fee: Nano, answer: Answer, result: bytes | None) -> Settlement:
     """The settlement of an answered task. `result` is the answer as its clients will read it; None when nobody
@@ -52,11 +54,11 @@ class Settler:
         self,
         db: Database,
         clock: Callable[[], datetime],
-        on_settled: Callable[[Iterable[tuple[str, State]]], None] = lambda ended: None,
+        on_settled: Ended = lambda ended: None,
     ) -> None:
         self._db = db
         self._clock = clock
-        self._on_settled = on_settled  # told the ids of what was settled, and how each ended
+        self._on_settled = on_settled
         # A group is of one token and one posting day, as its statement is. There are few: days turn, leases seldom end.
         self._groups: Groups[tuple[int, date], Settlement, bool] = Groups(self._commit)
 
