@@ -75,6 +75,25 @@ RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
+# --- the console (docs/console.md) -----------------------------------------------------------------------------
+CONSOLE_SESSION_SECONDS: Final = 12 * 3_600.0  # from logging in: a working day
+CONSOLE_FORM_BYTES: Final = 256 * 1024  # of a posted form: a task at every limit, each byte escaped, is below
+CONSOLE_FORM_FIELDS: Final = 100  # of it; the largest of our own has about 20
+CONSOLE_CALLS: Final = 64  # pages at work in a process, beyond 503: people open tens, and no page waits for a client
+CONSOLE_READS: Final = 2  # of these at the database at once: a quarter of a process's connections
+CONSOLE_READ_SECONDS: Final = 5.0  # of a page's reading: old snapshots slow claims (design, Data 10)
+CONSOLE_STREAMS: Final = 200  # of nudges in a process; each is a connection and a look a second. Beyond, pages poll
+CONSOLE_STREAMS_ACCOUNT: Final = 20  # of one account; browsers open 6 connections to a host, hidden pages close theirs
+CONSOLE_NUDGE_SECONDS: Final = 1.0  # between looks whether something changed, while somebody watches
+CONSOLE_HEARTBEAT_SECONDS: Final = 15.0  # between signs of life on a stream: proxies cut what is silent for 30 to 60
+CONSOLE_STREAM_SECONDS: Final = 600.0  # of one stream; the browser asks anew, and proves anew who it is
+CONSOLE_QUEUE_SEEN: Final = 50_000  # unfinished tasks, or webhooks, that a page counts: 10 ms; beyond it says "more"
+CONSOLE_ROWS: Final = 50  # of a page of a list
+CONSOLE_SEARCH_SECONDS: Final = 0.08  # that a list looks for rare tasks before it says how far it came
+CONSOLE_MINUTES: Final = 60  # of answers on the first page
+CONSOLE_FIGURES_DAYS: Final = 8  # that figures by minute are kept, as usage figures
+CONSOLE_ACCOUNTS_LISTED: Final = 200  # in the operator's choice of accounts; others are found by typing their login
+
 # --- connections of an API process (web/connections.py) --------------------------------------------------------
 HTTP_CONNECTIONS: Final = 10_000  # some 12 KiB each; beyond, one that waits makes room, else 503
 HTTP_FILES_RESERVED: Final = 256  # of the files the system allows: the database's, the providers', the log's

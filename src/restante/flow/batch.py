@@ -36,7 +36,7 @@ from restante.flow.batch_find import Finder
 from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
-from restante.flow.settle import answered, failed
+from restante.flow.settle import Ended, answered, failed
 from restante.providers.provider import Batching, Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Batch, Member, Stage
@@ -65,6 +65,7 @@ class Batcher:
         clock: Callable[[], datetime],
         on_ready: Callable[[], None] = lambda: None,
         on_owed: Callable[[], None] = lambda: None,
+        on_settled: Ended = lambda ended: None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -77,6 +78,7 @@ class Batcher:
         self._clock = clock
         self._on_ready = on_ready
         self._on_owed = on_owed
+        self._on_settled = on_settled
 
     async def run(self) -> None:
         """Look after batches until cancelled."""
@@ -389,10 +391,11 @@ class Batcher:
             mine = [(replace(one, token=token), saved) for one, saved in group if one.id in held]
             if not mine:
                 return
-            await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
+            settled = await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
             good = {one.id: int(saved) for one, saved in mine if one.message is None}
             await batches.note_saved(tx, day, good)
             await batches.count(
                 tx, batch.id, answered=len(good), failed=len(mine) - len(good), saved=sum(good.values())
             )
         observed.settled([one for one, _ in mine], held, began)
+        self._on_settled((one.id, one.state) for one, _ in mine if one.id in settled)

@@ -40,7 +40,8 @@ class Lease:
         claims: bool = False,
     ) -> None:
         self._db = db
-        self._name = name
+        #: What the process is called, for people.
+        self.name = name
         self._on_lost = on_lost
         self._counts = counts
         self._claims = claims
@@ -96,7 +97,7 @@ class Lease:
     async def _register(self) -> None:
         token = secrets.randbits(63)
         providers = [one.name for one in self._counts]
-        await queue.register(self._db, token, self._name, self.seconds, providers=providers, claims=self._claims)
+        await queue.register(self._db, token, self.name, self.seconds, providers=providers, claims=self._claims)
         self.token = token
 
     async def _beat(self) -> None:

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from restante.core.allowance import Allowance
 from restante.core.errors import InternalError, InvalidPath, NotFound
@@ -43,7 +43,7 @@ def create_app(
     allowance: Allowance,
     passwords: Passwords,
     clock: Callable[[], datetime],
-    others: Sequence[Route] = (),
+    others: Sequence[BaseRoute] = (),
     room: Room | None = None,
 ) -> Starlette:
     """These operations, and the pages that document them. `allowance` is the installation's; `others` are paths that no
