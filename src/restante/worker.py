@@ -24,7 +24,8 @@ from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
 from restante.store import queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender

@@ -15,7 +15,8 @@ from restante.core.money import Nano
 from restante.store import accounts, deliveries, ledger, queue
 from restante.store import audit as stored_audit
 from restante.store.accounts import Account
-from restante.store.database import Conflict, Database, OutOfRange, Session
+from restante.store.database import Database, Session
+from restante.store.errors import Conflict, OutOfRange
 from restante.webhooks.signature import SECRET_BYTES, show_secret
 
 

@@ -40,7 +40,8 @@ from restante.flow.settle import Ended, answered, failed
 from restante.providers.provider import Batching, Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Batch, Member, Stage
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.batch")
@@ -388,14 +389,12 @@ class Batcher:
         token, began = secrets.randbits(63), observed.now()
         async with self._db.transaction() as tx:
             held = await batches.lease(tx, token, batch.id, [one.id for one, _ in group])
-            mine = [(replace(one, token=token), saved) for one, saved in group if one.id in held]
-            if not mine:
+            if not (mine := [(replace(one, token=token), saved) for one, saved in group if one.id in held]):
                 return
             settled = await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
             good = {one.id: int(saved) for one, saved in mine if one.message is None}
             await batches.note_saved(tx, day, good)
-            await batches.count(
-                tx, batch.id, answered=len(good), failed=len(mine) - len(good), saved=sum(good.values())
-            )
+            saved, bad = sum(good.values()), len(mine) - len(good)
+            await batches.count(tx, batch.id, answered=len(good), failed=bad, saved=saved)
         observed.settled([one for one, _ in mine], held, began)
         self._on_settled((one.id, one.state) for one, _ in mine if one.id in settled)

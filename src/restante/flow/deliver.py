@@ -38,8 +38,9 @@ from restante.flow.group import Groups, stored
 from restante.flow.lease import Lease
 from restante.observing import current
 from restante.store import deliveries
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
 from restante.store.deliveries import Attempt, Kind, Leased, Owed, Waiting
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Settlement
 from restante.webhooks.breaker import Breaker
 from restante.webhooks.sender import Outcome, Sender

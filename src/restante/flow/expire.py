@@ -21,7 +21,8 @@ from restante.flow.end import expire
 from restante.flow.lease import Reaper
 from restante.store import console, deliveries, pacing, queue, rates, spending, tasks, usage
 from restante.store import idempotency as idempotency_store
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.expire")
 

@@ -12,7 +12,8 @@ from restante.core.money import NANO_PER_USD
 from restante.observing import metrics
 from restante.observing.kinds import Gauge, Labels
 from restante.store import figures, health
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.metrics")
 

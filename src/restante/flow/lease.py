@@ -20,7 +20,8 @@ from restante.core.limits import HEARTBEATS_PER_LEASE
 from restante.flow.health import Counts, report
 from restante.observing.metrics import LEASES_ENDED, LEASES_LOST, WORK_GIVEN_BACK
 from restante.store import deliveries, queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.lease")
 

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from restante.core.limits import USAGE_FLUSH_SECONDS
 from restante.core.task import State
 from restante.store import console
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.usage")
 

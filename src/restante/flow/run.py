@@ -43,7 +43,8 @@ from restante.flow.settle import Settler, answered, failed
 from restante.observing import current
 from restante.providers.provider import Call, Provider
 from restante.store import queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Claimed, Lane
 
 log = logging.getLogger("restante.run")

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from restante.core.errors import RestanteError
-from restante.store.database import Database, DatabaseLost, Session
+from restante.store.database import Database, Session
+from restante.store.errors import DatabaseLost
 
 
 class TooSlow(RestanteError):

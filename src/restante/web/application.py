@@ -21,7 +21,7 @@ from restante.core.errors import InternalError, InvalidPath, NotFound
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.core.task import Function
 from restante.flow.disk import DiskFull
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.web import wire
 from restante.web.auth import BasicAuth, Passwords
 from restante.web.formats import Formats

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.store.reading import TooSlow
 from restante.web.console.desk import Desk, Invalid, Missing
 from restante.web.console.gate import PREFIX, Gate

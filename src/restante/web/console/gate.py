@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from restante.core.limits import CONSOLE_CALLS, CONSOLE_FORM_BYTES, CONSOLE_FORM_FIELDS
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.web.console.session import Sessions, Viewer
 
 log = logging.getLogger("restante.console")

@@ -26,7 +26,7 @@ from restante.core.limits import (
 )
 from restante.flow.reading import Reads
 from restante.store import console
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.store.reading import TooSlow
 from restante.web.console.gate import viewer_of
 
