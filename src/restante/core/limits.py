@@ -383,7 +383,6 @@ RESUME_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0 - 600.0
 PARQUET_ROWS: Final = 10_000  # of a row group: some 20 MB of answers
 TAIL_SECONDS: Final = 3_600.0  # `task tail` looks at what was posted since then
 TAIL_LOOK_SECONDS: Final = 6.5  # between its looks: id_list may be asked 10 times a minute
-EXPORT_ROWS: Final = LISTED_ROWS_MAX  # of id_list at a time
 RECEIVER_SHOWN_CHARS: Final = 200  # of what a webhook brought, on a terminal
 
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------
