@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
-from typer.main import get_command
 
-from restante.cli import app
 from restante.config import Settings, variable
 from restante.core.allowance import Allowance
 from restante.web.openapi import document
-from tests.docs import api, costs
+from tests.docs import api, cli, costs
 from tests.web.test_openapi import operations
 
 ROOT = Path(__file__).parents[2]
@@ -22,26 +18,11 @@ DOCS = {path: path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))
 EVERYTHING = "\n".join([(ROOT / "README.md").read_text(), *DOCS.values()])
 
 
-def commands() -> Iterator[str]:
-    """Every command that people are shown, as it is typed."""
-
-    def below(group: typer.core.TyperGroup, before: str) -> Iterator[str]:
-        for name, command in group.commands.items():
-            if isinstance(command, typer.core.TyperGroup):
-                yield from below(command, f"{before} {name}")
-            elif not command.hidden:
-                yield f"{before} {name}"
-
-    root = get_command(app)
-    assert isinstance(root, typer.core.TyperGroup)
-    return below(root, "restante")
-
-
 def test_every_command() -> None:
     """Typed in full somewhere: `restante task post`."""
-    missing = [command for command in commands() if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)]
-    assert not missing
-    assert len(list(commands())) > 25
+    commands = [f"restante {name}" for name, _ in cli.commands()]
+    assert [command for command in commands if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)] == []
+    assert len(commands) > 25
 
 
 def test_every_setting() -> None:
