@@ -20,8 +20,8 @@ BYTES_MAX: Final = 150 * 1024  # of a picture
 PICTURES: Final = {
     "overview": ("/", WIDE),
     "tasks": ("/tasks", {"width": 1200, "height": 680}),
-    "task": ("/tasks/{searched}", {"width": 1200, "height": 800}),
-    "task-failed": ("/tasks/{failed}", WIDE),
+    "task": ("/tasks/{searched}", {"width": 1160, "height": 700}),
+    "task-failed": ("/tasks/{failed}", {"width": 1160, "height": 600}),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
 }

@@ -23,7 +23,7 @@ def chromium() -> Iterator[Browser]:
     """The browser that the system has; none is fetched."""
     assert CHROMIUM is not None, WITHOUT
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-lcd-text"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             yield browser
         finally:
