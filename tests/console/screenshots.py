@@ -19,9 +19,9 @@ BYTES_MAX: Final = 150 * 1024  # of a picture
 #: name -> (path, {NAME} an id of the rehearsal; the screen; what is done before)
 PICTURES: Final = {
     "overview": ("/", WIDE),
-    "tasks": ("/tasks", {"width": 1120, "height": 700}),
-    "task": ("/tasks/{searched}", {"width": 1280, "height": 940}),
-    "task-failed": ("/tasks/{failed}", WIDE),
+    "tasks": ("/tasks", {"width": 1200, "height": 680}),
+    "task": ("/tasks/{searched}", {"width": 1160, "height": 700}),
+    "task-failed": ("/tasks/{failed}", {"width": 1160, "height": 600}),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
 }

@@ -199,10 +199,10 @@ async def _open(db: Session, wanted: Wanted, before: Place, most: int) -> Found:
 
 async def _named(db: Session, rows: Sequence[Row]) -> list[Task]:
     """With what their own rows do not say."""
-    if not rows:
-        return []
-    columns = [[row[name] for row in rows] for name in ("day", "id", "account_id")]
-    beside = {row["id"]: row for row in await db.rows("console_rows", *columns)}
+    beside: dict[object, Row] = {}
+    for day in sorted({row["day"] for row in rows}):  # a day is a partition: one is planned for, not all of them
+        columns = [[row[name] for row in rows if row["day"] == day] for name in ("id", "account_id")]
+        beside |= {row["id"]: row for row in await db.rows("console_rows", day, *columns)}
     made = []
     for row in rows:
         more = beside[row["id"]]

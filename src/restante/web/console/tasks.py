@@ -37,7 +37,7 @@ _SPANS: Final = {
     "24h": ("Last 24 hours", timedelta(hours=24)),
     "7d": ("Last 7 days", timedelta(days=7)),
     "30d": ("Last 30 days", timedelta(days=30)),
-    "": ("All that is kept", timedelta(days=36_500)),
+    "": ("any time", timedelta(days=36_500)),
 }
 _KINDS: Final = {"live": (Function.LIVE,), "posted": (Function.TASK_POST,)}
 _FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)

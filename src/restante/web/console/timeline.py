@@ -96,7 +96,11 @@ def _ended(task: Whole) -> Iterator[Event]:
     if task.settled_at is None or task.charged is None:
         return
     back = task.held - task.charged
-    money = [f"${show_usd(task.charged)} charged"] + ([f"${show_usd(back)} released"] if back else [])
+    money = [f"${show_usd(task.charged)} charged"]
+    if back > 0:
+        money.append(f"${show_usd(back)} released")
+    elif back < 0:
+        money.append(f"${show_usd(-back)} more than was held, from the balance")
     if task.state == State.DONE:
         dated = [f"at the prices of {task.price_date}"] if task.price_date else []
         yield Event("Answered and settled", task.settled_at, money + dated, "good")
