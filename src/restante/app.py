@@ -42,6 +42,7 @@ from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.closing import ClosingProtocol, refuse_newcomers
 from restante.web.connections import Connections
+from restante.web.console.books import Counter, Terms, books
 from restante.web.console.console import Console
 from restante.web.console.desk import Desk
 from restante.web.console.nudges import Nudges
@@ -220,13 +221,33 @@ def _gauges(pacer: Pacer, disk: Disk) -> Gauges:
     }
 
 
+def _counter(
+    db: Database,
+    settings: Settings,
+    models: Models,
+    catalogue: Catalogue,
+    pacer: Pacer,
+    meter: Meter,
+    lease: Lease,
+    settler: Settler,
+    disk: Disk,
+) -> Counter:
+    cap = settings.provider_cap()
+    acceptor = Acceptor(db, Waker(db), utc_now, cap, gather_for(settings), disk)
+    live = Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap, pacer=pacer, disk=disk)
+    judge = _judge(catalogue, settings)
+    return Counter(acceptor, live, catalogue, judge, Rates(db), meter, pacer.keys, models.names)
+
+
 def console(
+    stack: contextlib.AsyncExitStack,
     db: Database,
     settings: Settings,
     passwords: Passwords,
     pepper: bytes,
     models: Models,
     pacer: Pacer,
+    counter: Counter,
     stopping: asyncio.Event,
 ) -> Console | None:
     """The console, where it is not off."""
@@ -234,11 +255,18 @@ def console(
         return None
     desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
     overview = Overview(desk, models.names, pacer.keys.faults)
+    terms = Terms(
+        settings.allowance(),
+        settings.deadline_hours,
+        settings.error_days,
+        settings.result_days,
+        settings.idempotency_hours,
+    )
     return Console(
         desk,
         Sessions(db, passwords, pepper, utc_now),
         Nudges(desk.reads, stopping),
-        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes()],
+        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes(), *books(stack, desk, terms, counter)],
         https=settings.console == "https",
     )
 
@@ -286,18 +314,16 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
         meter = _metering(stack, db)
-        rates = RateLimits(Rates(db), utc_now, meter.count)
-        cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
+        counter = _counter(db, settings, models, catalogue, pacer, meter, lease, settler, disk)
         api = Api(
-            acceptor,
-            Once(db, acceptor, utc_now, idempotency),
+            counter.acceptor,
+            Once(db, counter.acceptor, utc_now, idempotency),
             collector,
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk),
+            counter.live,
             catalogue,
-            _judge(catalogue, settings),
+            counter.judge,
             utc_now,
             settings.body_bytes,
             pacer.keys.fault,
@@ -305,20 +331,20 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()
-        pages = console(db, settings, passwords, pepper, models, pacer, stopping)
-        own = Own(db, utc_now, settings.body_bytes, catalogue)
+        pages = console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping)
+        health = Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk)
         app = create_app(
             api.operations()
             + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
-            + own.operations()
+            + Own(db, utc_now, settings.body_bytes, catalogue).operations()
             + RawReplies(db, utc_now).operations(),
-            rates,
+            RateLimits(counter.rates, utc_now, meter.count),
             settings.allowance(),
             passwords,
             utc_now,
             [
-                *Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
+                *health.routes(),
                 *MetricsPage(
                     Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names)),
                     db,

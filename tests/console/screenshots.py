@@ -1,4 +1,4 @@
-"""The pictures of the console in the documentation: `python -m tests.console.screenshots [docs/images]`.
+"""The pictures of the console in the documentation: `python -m tests.console.screenshots [docs/images [NAME...]]`.
 
 They are made of a rehearsal on the scripted provider, so that anybody can make them again.
 """
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.console.rehearsal import rehearse
+from tests.console.rehearsal import keep_books, rehearse
 from tests.console.walking import PHONE, WIDE, Walker, chromium
 from tests.support import OPERATOR, running
 
@@ -24,19 +24,28 @@ PICTURES: Final = {
     "task-failed": ("/tasks/{failed}", {"width": 1160, "height": 600}),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
+    "deliveries": ("/deliveries", {"width": 1280, "height": 800}),
+    "delivery": ("/deliveries/{refused}", WIDE),
+    "ledger": ("/ledger?account={login}", {"width": 1280, "height": 720}),
+    "accounts": ("/accounts", WIDE),
+    "account": ("/accounts/{account}", {"width": 1280, "height": 1240}),
+    "playground": ("/playground?user_prompt=Which+CRM+would+you+recommend+to+a+bakery%3F", WIDE),
+    "models": ("/models", WIDE),
 }
 
 
-def main(into: Path) -> None:
-    """Take all of them."""
+def main(into: Path, *names: str) -> None:
+    """Take these, or all of them."""
     into.mkdir(parents=True, exist_ok=True)
+    settings = {"WEBHOOK_ALLOW": "127.0.0.1"}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
-        running(Path(directory), "--provider", "scripted") as up,
+        running(Path(directory), "--provider", "scripted", **settings) as up,
     ):
-        ids = asyncio.run(rehearse(up.family, OPERATOR))
+        ids = asyncio.run(rehearse(up.family, OPERATOR)) | asyncio.run(keep_books(up.url, OPERATOR))
         with chromium() as browser:
-            for name, (path, screen) in PICTURES.items():
+            for name in names or PICTURES:
+                path, screen = PICTURES[name]
                 walker = Walker(browser, up.url, viewport=screen)
                 if path != "/login":
                     walker.log_in(*OPERATOR)
@@ -50,4 +59,4 @@ def main(into: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"), *sys.argv[2:])

@@ -16,7 +16,8 @@ from restante.flow.reading import Reads
 from restante.store import console_tasks as lists
 from restante.store import database, queue
 from restante.store.console_tasks import Place, Wanted
-from restante.store.database import Database, DatabaseLost, statement
+from restante.store.database import Database, statement
+from restante.store.errors import DatabaseLost
 from restante.store.reading import TooSlow, reading
 from restante.wiring import utc_now
 from tests.support import open_account
