@@ -51,7 +51,10 @@ class InstallationFigures:
         found = await figures.figures(self._db)
         ready = await figures.ready(self._db)
         oldest = await health.oldest_delivery(self._db)
+        audited = await figures.audited(self._db)
         return {
+            metrics.AUDIT_AGE: {} if audited is None else {(): audited[0]},
+            metrics.AUDIT_DIFFERENCES: {} if audited is None else {(): audited[1]},
             metrics.QUEUE_READY: ready,
             metrics.QUEUE_PARKED: {("time",): found.parked, ("unpaid",): found.unpaid},
             metrics.QUEUE_RUNNING: {(): found.running},
