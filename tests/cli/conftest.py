@@ -59,7 +59,7 @@ class Shop:
                 ended = exit_.code if isinstance(exit_.code, int) else 1
             finally:
                 root.handlers[:], root.level = before
-        out, self.err = (stream.buffer.getvalue().decode() for stream in streams[1:])  # type: ignore[attr-defined]
+        out, self.err = (stream.buffer.getvalue().decode() for stream in streams[1:])
         assert ended == code, (ended, out, self.err)
         assert "Traceback" not in self.err
         return out
