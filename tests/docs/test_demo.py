@@ -50,10 +50,8 @@ async def test_the_demonstration_with_a_web_search(tmp_path: Path) -> None:
     said = out.decode()
     assert done.returncode == 0, said + err.decode()
     assert re.search(r"POST task_post   with a web search, model_name gemini-(\d\.\d-)?flash(-latest)?\n", said), said
-    assert re.search(
-        r"answered by gemini-(\d\.\d-)?flash(-latest)?\n  \| Echo: Which CRM software is best for a small \[1\] business",
-        said,
-    ), said
+    assert re.search(r"answered by gemini-(\d\.\d-)?flash(-latest)?\n  \| Echo: Which CRM", said), said
+    assert "software is best for a small [1] business" in re.sub(r"\n  \| ", " ", said)
     assert re.search(r"^  \[1\] example\.org  https://www\.example\.org/page-0$", said, re.M), said
     assert "  searched for: Which CRM software" in said
     assert re.search(r"tokens out, \$0\.01\d+ to its provider\n", said), said
