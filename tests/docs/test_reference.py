@@ -7,34 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 from typer.main import get_command
 
-from restante.cli import app
+from restante.cli import command_line
 from restante.config import Settings, variable
 from restante.core.allowance import Allowance
+from restante.observing.metrics import METRICS
 from restante.web.openapi import document
-from tests.docs import api, costs
+from tests.docs import api, cli, costs
 from tests.web.test_openapi import operations
 
 ROOT = Path(__file__).parents[2]
 DOCS = {path: path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
 EVERYTHING = "\n".join([(ROOT / "README.md").read_text(), *DOCS.values()])
-
-
-def commands() -> Iterator[str]:
-    """Every command that people are shown, as it is typed."""
-
-    def below(group: typer.core.TyperGroup, before: str) -> Iterator[str]:
-        for name, command in group.commands.items():
-            if isinstance(command, typer.core.TyperGroup):
-                yield from below(command, f"{before} {name}")
-            elif not command.hidden:
-                yield f"{before} {name}"
-
-    root = get_command(app)
-    assert isinstance(root, typer.core.TyperGroup)
-    return below(root, "restante")
 
 
 def envvars(command: object) -> Iterator[str]:
@@ -48,9 +33,9 @@ def envvars(command: object) -> Iterator[str]:
 
 def test_every_command() -> None:
     """Typed in full somewhere: `restante task post`."""
-    missing = [command for command in commands() if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)]
-    assert not missing
-    assert len(list(commands())) > 25
+    typed = [f"restante {name}" for name, command in cli.commands() if not command.hidden]
+    assert [command for command in typed if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)] == []
+    assert len(typed) > 25
 
 
 def test_every_setting() -> None:
@@ -61,7 +46,7 @@ def test_every_setting() -> None:
 def test_no_setting_that_is_none() -> None:
     """A variable that nobody reads is a promise that nobody keeps."""
     known = {variable(field) for field in Settings.__struct_fields__}
-    known |= set(envvars(get_command(app))) | {"RESTANTE_FAULTS"}  # of tests: docs/reliability.md
+    known |= set(envvars(get_command(command_line()))) | {"RESTANTE_FAULTS"}  # of tests: docs/reliability.md
     for path, text in {**DOCS, ROOT / "README.md": (ROOT / "README.md").read_text()}.items():
         named = set(re.findall(r"\b(?:RESTANTE|GEMINI)_[A-Z][A-Z_]+[A-Z]\b", text))
         assert named <= known, f"{path}: {named - known}"
@@ -73,6 +58,12 @@ def test_every_endpoint(place: str) -> None:
     assert text == api.render(), "python -m tests.docs.api > docs/api.md"
     served = document(operations(), Allowance())["paths"]
     assert [path for path in served if f" {path}`" not in text] == []
+
+
+def test_every_metric() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    assert [one.name for one in METRICS if f"`{one.name}`" not in page] == []
+    assert len(METRICS) > 20
 
 
 @pytest.mark.parametrize("page", costs.PAGES, ids=lambda page: page.name)
