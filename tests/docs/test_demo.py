@@ -17,6 +17,7 @@ from tests.emulators.grounding import REDIRECTS
 from tests.support import COMMAND, environment
 
 
+@pytest.mark.long  # the model writes some 300 tokens; CI sees the same code answered by the emulated Gemini, below
 def test_the_offline_demonstration(tmp_path: Path) -> None:
     """A labelled answer of the little model, and the receipt; nothing goes on running."""
     try:
