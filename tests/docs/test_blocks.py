@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from restante.providers import price_list
 from restante.webhooks.signature import PREFIX, sign

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from restante.config import Settings, variable
 
