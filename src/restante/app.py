@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -42,6 +42,14 @@ from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.closing import ClosingProtocol, refuse_newcomers
 from restante.web.connections import Connections
+from restante.web.console.books import Counter, Terms, books
+from restante.web.console.console import Console
+from restante.web.console.desk import Desk
+from restante.web.console.nudges import Nudges
+from restante.web.console.overview import Overview
+from restante.web.console.session import Sessions
+from restante.web.console.task import TaskView
+from restante.web.console.tasks import Tasks
 from restante.web.fast_path import FastPath
 from restante.web.health import Health
 from restante.web.judge import DOCUMENTED, RELAXED, Judge
@@ -53,9 +61,15 @@ from restante.web.records import Records
 from restante.web.room import Room
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
-from restante.wiring import background, build_models, gather_for, tracing, utc_now
+from restante.wiring import Models, background, build_models, counting, gather_for, gemini_names, tracing, utc_now
 
 log = logging.getLogger("restante.api")
+
+#: What every page of the console says of who answers the Gemini names.
+_NOTICES: Final = {
+    "embedded": "Offline: a small demonstration model answers in place of Gemini.",
+    "scripted": "The scripted provider answers: for tests and rehearsals.",
+}
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -105,10 +119,11 @@ def address(server: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """uvicorn that says when it answers, without signal handlers of its own: the process has one place for signals."""
 
-    def __init__(self, config: uvicorn.Config, app: FastPath, *, shared: bool) -> None:
-        """`shared`: others listen on its socket too."""
+    def __init__(self, config: uvicorn.Config, app: FastPath, stopping: asyncio.Event, *, shared: bool) -> None:
+        """`stopping` is set when it stops. `shared`: others listen on its socket too."""
         super().__init__(config)
         self._app = app
+        self._stopping = stopping
         self._shared = shared
         self.answers = asyncio.Event()
 
@@ -118,6 +133,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.closing = True
+        self._stopping.set()  # what streams would go on for ever
         for own in [] if self._shared else sockets or []:
             if refuse_newcomers(own):
                 await asyncio.sleep(LAST_CALL_SECONDS)
@@ -205,6 +221,56 @@ def _gauges(pacer: Pacer, disk: Disk) -> Gauges:
     }
 
 
+def _counter(
+    db: Database,
+    settings: Settings,
+    models: Models,
+    catalogue: Catalogue,
+    pacer: Pacer,
+    meter: Meter,
+    lease: Lease,
+    settler: Settler,
+    disk: Disk,
+) -> Counter:
+    cap = settings.provider_cap()
+    acceptor = Acceptor(db, Waker(db), utc_now, cap, gather_for(settings), disk)
+    live = Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap, pacer=pacer, disk=disk)
+    judge = _judge(catalogue, settings)
+    return Counter(acceptor, live, catalogue, judge, Rates(db), meter, pacer.keys, models.names)
+
+
+def console(
+    stack: contextlib.AsyncExitStack,
+    db: Database,
+    settings: Settings,
+    passwords: Passwords,
+    pepper: bytes,
+    models: Models,
+    pacer: Pacer,
+    counter: Counter,
+    stopping: asyncio.Event,
+) -> Console | None:
+    """The console, where it is not off."""
+    if settings.console == "off":
+        return None
+    desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
+    overview = Overview(desk, models.names, pacer.keys.faults)
+    terms = Terms(
+        settings.allowance(),
+        settings.deadline_hours,
+        settings.error_days,
+        settings.result_days,
+        settings.idempotency_hours,
+    )
+    return Console(
+        desk,
+        Sessions(db, passwords, pepper, utc_now),
+        Nudges(desk.reads, stopping),
+        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes(), *books(stack, desk, terms, counter)],
+        https=settings.console == "https",
+    )
+
+
 def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) -> uvicorn.Config:
     """How the API is served; `connections` has to be kept (Connections.keep)."""
     return uvicorn.Config(
@@ -242,54 +308,58 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
-        settler = Settler(db, utc_now)
+        settler = Settler(db, utc_now, counting(stack, db).settled)
         stack.push_async_callback(settler.idle, settings.drain_seconds)
         stack.enter_context(background(keep_days(db, utc_now)))
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
         meter = _metering(stack, db)
-        rates = RateLimits(Rates(db), utc_now, meter.count)
-        cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
+        counter = _counter(db, settings, models, catalogue, pacer, meter, lease, settler, disk)
         api = Api(
-            acceptor,
-            Once(db, acceptor, utc_now, idempotency),
+            counter.acceptor,
+            Once(db, counter.acceptor, utc_now, idempotency),
             collector,
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk),
+            counter.live,
             catalogue,
-            _judge(catalogue, settings),
+            counter.judge,
             utc_now,
             settings.body_bytes,
             pacer.keys.fault,
         )
-        passwords = Passwords(db, await accounts.pepper(db), settings.allowance())
-        own = Own(db, utc_now, settings.body_bytes, catalogue)
+        pepper = await accounts.pepper(db)
+        passwords = Passwords(db, pepper, settings.allowance())
+        stopping = asyncio.Event()
+        pages = console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping)
+        health = Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk)
         app = create_app(
             api.operations()
             + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
-            + own.operations()
+            + Own(db, utc_now, settings.body_bytes, catalogue).operations()
             + RawReplies(db, utc_now).operations(),
-            rates,
+            RateLimits(counter.rates, utc_now, meter.count),
             settings.allowance(),
             passwords,
             utc_now,
-            Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes()
-            + MetricsPage(
-                Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names)),
-                db,
-                passwords,
-                settings.metrics_token,
-            ).routes(),
+            [
+                *health.routes(),
+                *MetricsPage(
+                    Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names)),
+                    db,
+                    passwords,
+                    settings.metrics_token,
+                ).routes(),
+                *(pages.routes() if pages else []),
+            ],
             room := Room(),
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))
         fast = FastPath(app, passwords, collector, meter.count, room)
         config = http_server(fast, connections, settings.drain_seconds)
-        server = _Server(config, fast, shared=settings.fd is not None)
+        server = _Server(config, fast, stopping, shared=settings.fd is not None)
         task = asyncio.create_task(_serve(server, server_socket, lease))
         try:
             with background(_answers(server)) as answers:

@@ -260,6 +260,9 @@ class Settings(Observing, frozen=True, kw_only=True):
     idempotency_hours: Annotated[
         float, Meta(gt=0, le=8_784, description="How long an `Idempotency-Key` has its first answer.")
     ] = limits.IDEMPOTENCY_HOURS
+    console: Annotated[
+        Literal["on", "https", "off"], Meta(description="The console, with log-in over HTTPS only, or none.")
+    ] = "on"
     limits: Annotated[
         Literal["documented", "relaxed"],
         Meta(

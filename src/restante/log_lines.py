@@ -15,7 +15,7 @@ from restante.core.task import ID_PATTERN, parse_id
 from restante.observing import current
 from restante.observing.metrics import LOG_LINES
 from restante.observing.traces import TRACES, trace_id
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TASK_ID: Final = re.compile(ID_PATTERN.strip("^$"))

@@ -21,6 +21,7 @@ from restante.core.errors import OperatorError
 from restante.core.limits import GATHER_SPARE_SECONDS, OPEN_FILES
 from restante.core.pacing import parse_quota
 from restante.flow.health import Counts
+from restante.flow.pulse import Pulse
 from restante.log_lines import JsonLines, Repeats, TextLines, ToStderr
 from restante.observing.traces import TRACES
 from restante.providers.models_map import ModelsMap
@@ -244,6 +245,14 @@ def gather_for(settings: Settings) -> dict[str, float]:
     """Seconds that a provider's tasks may wait for a batch before they are called directly, whoever gathers."""
     seconds = settings.gather_seconds()
     return {} if seconds is None else {"gemini": seconds + GATHER_SPARE_SECONDS}
+
+
+def counting(stack: contextlib.AsyncExitStack, db: Database) -> Pulse:
+    """Counts what a process settles, until the stack is left."""
+    pulse = Pulse(db, utc_now)
+    stack.push_async_callback(pulse.flush)
+    stack.enter_context(background(pulse.keep()))
+    return pulse
 
 
 def _quota(field: str, text: str | None) -> Mapping[str, int]:

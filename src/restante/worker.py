@@ -24,11 +24,12 @@ from restante.flow.run import Runner
 from restante.flow.settle import Settler
 from restante.providers.provider import Provider
 from restante.store import queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
-from restante.wiring import background, build_batches, build_models, tracing, utc_now
+from restante.wiring import background, build_batches, build_models, counting, tracing, utc_now
 
 log = logging.getLogger("restante.worker")
 
@@ -43,7 +44,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
         models = build_models(settings)
         counts = models.counts()
         stack.push_async_callback(models.close)
-        settler = Settler(db, utc_now)
+        pulse = counting(stack, db)
+        settler = Settler(db, utc_now, pulse.settled)
         lease = Lease(
             db,
             f"worker {socket.gethostname()} {os.getpid()}",
@@ -89,6 +91,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
                 db, lease, sending, plan(settings.gather_seconds(), settings.gemini_batch_hours * 3_600),
                 projects=lambda: pacer.keys.projects(sending.name), render=answer_result, envelope=postback,
                 clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake,
+                on_settled=pulse.settled,
             )  # fmt: skip
             stack.enter_context(background(batcher.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)

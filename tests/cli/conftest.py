@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from restante.cli import main
 from tests.chaos.processes import look
 from tests.support import COMMAND, Restante, running
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restante]:
-    """As `restante`, with webhooks to 127.0.0.1."""
-    with running(tmp_path_factory.mktemp("served"), "--provider", "scripted", WEBHOOK_ALLOW="127.0.0.1") as up:
+    """As `restante`, with webhooks to 127.0.0.1, and id_list without a rate, for `tail`."""
+    settings = {"WEBHOOK_ALLOW": "127.0.0.1", "RATE_ID_LIST": "0"}
+    with running(tmp_path_factory.mktemp("served"), "--provider", "scripted", **settings) as up:
         yield up
 
 
@@ -32,19 +38,34 @@ class Shop:
         own = {"RESTANTE_URL": served.url, "RESTANTE_LOGIN": self.login, "RESTANTE_PASSWORD": self.password}
         self.env = served.env | own
 
-    def run(self, *arguments: str, code: int = 0, stdin: str | bytes = b"") -> str:
-        """What a command printed, after it ended with this exit code."""
-        with self.start(*arguments) as process:
+    def run(self, *arguments: str, code: int = 0, stdin: str = "") -> str:
+        """What a command printed, after it ended with this exit code: the entry point itself, in this process."""
+        streams = [
+            io.TextIOWrapper(io.BytesIO(data), "utf-8", write_through=True) for data in (stdin.encode(), b"", b"")
+        ]
+        root = logging.getLogger()
+        before = root.handlers[:], root.level
+        ended = 0
+        with (
+            patch.dict(os.environ, self.env, clear=True),
+            patch.multiple(
+                "sys", argv=["restante", *arguments], stdin=streams[0], stdout=streams[1], stderr=streams[2]
+            ),
+            contextlib.chdir(self.directory),
+        ):
             try:
-                done = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, timeout=120)
+                main()
+            except SystemExit as exit_:
+                ended = exit_.code if isinstance(exit_.code, int) else 1
             finally:
-                process.kill()  # nothing, unless its time was over
-        out, err = (stream.decode() for stream in done)
-        self.err = err
-        assert self.popen.returncode == code, (self.popen.returncode, out, err)
+                root.handlers[:], root.level = before
+        out, self.err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+        assert ended == code, (ended, out, self.err)
+        assert "Traceback" not in self.err
         return out
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command in a process of its own."""
         pipe = subprocess.PIPE
         self.popen = subprocess.Popen(
             [*COMMAND, *arguments], env=self.env, cwd=self.directory, stdin=pipe, stdout=pipe, stderr=pipe

@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 import unicodedata
 from typing import Any
 
@@ -198,10 +199,8 @@ def test_a_terminal_gets_a_bar_and_no_colour_none(shop: Shop, plain: bool) -> No
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", text)) is not plain, text
 
 
-def test_parquet_without_pyarrow_says_what_to_install(shop: Shop) -> None:
-    (shop.directory / "pyarrow").mkdir()
-    (shop.directory / "pyarrow/__init__.py").write_text("raise ImportError")
-    shop.env["PYTHONPATH"] = f"{shop.directory}:{os.environ.get('PYTHONPATH', '')}"
+def test_parquet_without_pyarrow_says_what_to_install(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     name = shop.write("p.txt", "one\n")
     shop.run("task", "post", name, "-o", "a.parquet", code=1)
     assert "restante[parquet]" in shop.err and shop.charges() == (0, 0)

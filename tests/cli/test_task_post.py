@@ -140,11 +140,14 @@ def test_what_failed_is_posted_again_and_nothing_else(shop: Shop) -> None:
 
 
 def test_without_enough_money_it_stops_and_goes_on_after_a_top_up(shop: Shop) -> None:
-    shop.served.run("account", "top-up", "--", shop.login, "-18.98")  # 1.02: 100 tasks
+    """The account is paused meanwhile, so that no task ends and gives back what it held."""
+    shop.run("account", "top-up", shop.login, "--", "-18.98")  # 1.02 is left: 100 tasks
+    shop.run("account", "pause", shop.login)
     name = prompts_file(shop, 250)
-    shop.run("task", "post", name, "--output", "answers.jsonl", code=3)
-    assert "100 of 250 answered" in shop.err and "Insufficient Funds" in shop.err and "50 not posted" in shop.err
-    shop.served.run("account", "top-up", shop.login, "10")
+    assert len(shop.run("task", "post", name, code=3).splitlines()) == 200  # 100 with an id, 100 refused
+    assert "100 of 250 posted" in shop.err and "Insufficient Funds" in shop.err and "50 not posted" in shop.err
+    shop.run("account", "resume", shop.login)
+    shop.run("account", "top-up", shop.login, "10")
     shop.run("task", "post", name, "--output", "answers.jsonl")
     assert_each_once(shop, 250)
 

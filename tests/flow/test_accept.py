@@ -17,7 +17,8 @@ from restante.core.task import Model
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Judged, Waker
 from restante.store import queue
-from restante.store.database import Conflict, Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import Conflict, DatabaseLost
 from restante.wiring import utc_now
 from tests.flow.conftest import until
 from tests.support import differences, open_account

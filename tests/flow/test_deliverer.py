@@ -17,8 +17,9 @@ from restante.flow import accounts
 from restante.flow.deliver import Deliverer
 from restante.flow.lease import Lease
 from restante.store import deliveries
-from restante.store.database import Database, DatabaseLost, Row
+from restante.store.database import Database, Row
 from restante.store.deliveries import Waiting
+from restante.store.errors import DatabaseLost
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.breaker import Breaker
 from restante.webhooks.sender import Sender

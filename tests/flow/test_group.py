@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from restante.flow.group import Group
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 
 
 class Commits:

@@ -15,7 +15,8 @@ from restante.core.task import Model
 from restante.flow.accept import Fates, Judged
 from restante.flow.idempotency import Key, Once, key_of
 from restante.store import idempotency
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from tests.flow.conftest import Shop
 from tests.support import differences
 

@@ -18,7 +18,8 @@ from restante.core.task import State
 from restante.flow.lease import reap
 from restante.flow.settle import answered, failed
 from restante.store import tasks
-from restante.store.database import Database, DatabaseLost, NoSuchDay, Row, our_errors
+from restante.store.database import Database, Row
+from restante.store.errors import DatabaseLost, NoSuchDay, our_errors
 from restante.store.queue import Settlement
 from tests.flow.conftest import Shop, parsed
 from tests.support import differences

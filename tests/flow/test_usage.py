@@ -22,7 +22,8 @@ from restante.flow.usage import Meter, ids_of_minute
 from restante.providers.registry import scripted_models
 from restante.providers.scripted import ScriptedProvider
 from restante.store import usage
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from tests.flow.conftest import Shop
 from tests.support import differences
 

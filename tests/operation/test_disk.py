@@ -16,7 +16,8 @@ from restante.core.limits import DISK_RESERVE_BYTES, LOG_REPEATS
 from restante.core.reserve import Reserve, parse_reserve, show_bytes
 from restante.flow.disk import Disk, DiskFull, measure
 from restante.store import database
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from tests.chaos.processes import house
 from tests.support import Http, task
 

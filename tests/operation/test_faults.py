@@ -14,7 +14,8 @@ from restante.config import load
 from restante.core.errors import OperatorError
 from restante.faults import Point, Struck
 from restante.store.connecting import Connection, Connector
-from restante.store.database import Database, DatabaseLost, statement
+from restante.store.database import Database, statement
+from restante.store.errors import DatabaseLost
 from restante.store.interrupted import Interrupted
 from restante.wiring import arm_faults, utc_now
 

@@ -41,6 +41,8 @@ lists_models = false
 server = "near"
 """
 
+WAITING: Final = "restante_webhooks_waiting"
+
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]  # name -> labels -> value
 
 
@@ -126,12 +128,15 @@ async def load(restante: Restante) -> list[str]:
 async def tell(restante: Restante, workers: tuple[str, str]) -> Told:
     """Load, and scrape until what the workers do at last is in it."""
     await load(restante)
-    async with asyncio.timeout(20):
+    audited = await asyncio.to_thread(restante.run, "ledger", "audit")
+    assert audited.returncode == 0, audited.stderr
+    async with asyncio.timeout(60):
         while True:
             first, second, api = await asyncio.gather(*(samples(url) for url in (*workers, restante.url)))
             told = Told(restante, workers, api, (first, second))
-            done = told.sum("restante_webhook_attempts_total") == 2 and value_of(api, "restante_webhooks_waiting") == 1
-            if done and value_of(api, "restante_workers") == 2:
+            # The refused webhook may have gone out again by then, after five seconds.
+            done = told.sum("restante_webhook_attempts_total") >= 2 and value_of(api, WAITING, state="retry") == 1
+            if done and value_of(api, "restante_workers") == 2 and "restante_audit_differences" in api:
                 return told
             await asyncio.sleep(0.2)  # the database's figures are some seconds old
 
@@ -184,7 +189,7 @@ def test_what_the_workers_count(told: Told) -> None:
     assert told.sum("restante_task_wait_seconds_count") == told.sum("restante_task_seconds_count") == 4
     assert told.sum("restante_webhook_attempts_total", kind="pingback", outcome="delivered") == 1
     assert told.sum("restante_webhook_attempts_total", kind="postback", outcome="http_5xx") == 1
-    assert told.sum("restante_webhook_seconds_count") == 2
+    assert told.sum("restante_webhook_seconds_count") >= 2
     assert told.sum("restante_worker_slots", state="free") == 1_000
 
 
@@ -194,8 +199,9 @@ def test_what_the_database_says(told: Told) -> None:
     assert value_of(api, "restante_workers") == value_of(api, "restante_workers_serving", provider="scripted") == 2
     for none in ("queue_ready_tasks", "queue_parked_tasks", "queue_running_tasks", "queue_oldest_seconds"):
         assert value_of(api, f"restante_{none}") == 0, none
-    assert value_of(api, "restante_webhooks_waiting", state="retry") == 1
+    assert value_of(api, WAITING, state="retry") == 1
     assert value_of(api, "restante_webhook_hosts_failing") == 1
+    assert value_of(api, "restante_audit_differences") == 0 <= value_of(api, "restante_audit_age_seconds") < 60
     # Three answers by task_post, one live; what was held has returned.
     assert value_of(api, "restante_spent_dollars_total") == pytest.approx(3 * 0.0002 + 0.02 + 0.0006)
     assert value_of(api, "restante_balance_dollars") == pytest.approx(100 - 3 * 0.0002 - 0.02 - 0.0006)

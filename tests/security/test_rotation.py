@@ -13,8 +13,9 @@ import pytest
 
 from restante.core.errors import OperatorError
 from restante.flow import accounts
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
+from restante.store.errors import DatabaseLost
 from restante.web.auth import Passwords
 from tests.support import Restante, open_account
 from tests.web.calls import basic, call

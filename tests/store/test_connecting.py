@@ -21,7 +21,8 @@ from restante.flow.accept import Acceptor, Judged, Waker
 from restante.flow.idempotency import Once, key_of
 from restante.store import database
 from restante.store.connecting import Connection, Connector, hosts
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.wiring import utc_now
 from tests.support import differences
 

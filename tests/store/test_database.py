@@ -16,7 +16,8 @@ from restante.core.errors import InternalError, OperatorError
 from restante.core.task import Function, mint_id
 from restante.flow.settle import failed
 from restante.store import queue
-from restante.store.database import Conflict, Database, DatabaseLost, Session, statement
+from restante.store.database import Database, Session, statement
+from restante.store.errors import Conflict, DatabaseLost
 from restante.store.queue import BEFORE_ALL
 from restante.store.schema import migrations
 from restante.wiring import utc_now

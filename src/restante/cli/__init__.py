@@ -70,7 +70,7 @@ def main() -> None:
             print(f"  {visible(error.remedy, lines=True)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except RestanteError as error:
-        store = sys.modules.get("restante.store.database")
+        store = sys.modules.get("restante.store.errors")
         if store is None or not isinstance(error, store.DatabaseLost):
             raise
         print(f"restante: the database went away: {visible(str(error), lines=True)}", file=sys.stderr)

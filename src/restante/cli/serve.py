@@ -89,6 +89,8 @@ def _greet(loaded: Settings, restante: Running) -> None:
     print(f"  login     {restante.login}")
     print(f"  password  {_where_password(loaded, restante)}")
     print(f"  provider  {words[gemini_names(loaded)]}")
+    if loaded.console != "off":
+        print(f"  console   {restante.url}/console")
     print(f"  docs      {restante.url}/docs")
     known = restante.password if restante.password and sys.stdout.isatty() else "PASSWORD"
     print(f"  try       curl -u '{restante.login}:{known}' {restante.url}{FAMILY}/models")

@@ -75,6 +75,42 @@ RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
 
+# --- the console (docs/console.md) -----------------------------------------------------------------------------
+CONSOLE_SESSION_SECONDS: Final = 12 * 3_600.0  # from logging in: a working day
+CONSOLE_FORM_BYTES: Final = 256 * 1024  # of a posted form: a task at every limit, each byte escaped, is below
+CONSOLE_FORM_FIELDS: Final = 100  # of it; the largest of our own has about 20
+CONSOLE_CALLS: Final = 64  # pages at work in a process, beyond 503: people open tens, and no page waits for a client
+CONSOLE_READS: Final = 2  # of these at the database at once: a quarter of a process's connections
+CONSOLE_READ_SECONDS: Final = 5.0  # of a page's reading: old snapshots slow claims (design, Data 10)
+CONSOLE_STREAMS: Final = 200  # of nudges in a process; each is a connection and a look a second. Beyond, pages poll
+CONSOLE_STREAMS_ACCOUNT: Final = 20  # of one account; browsers open 6 connections to a host, hidden pages close theirs
+CONSOLE_NUDGE_SECONDS: Final = 1.0  # between looks whether something changed, while somebody watches
+CONSOLE_HEARTBEAT_SECONDS: Final = 15.0  # between signs of life on a stream: proxies cut what is silent for 30 to 60
+CONSOLE_STREAM_SECONDS: Final = 600.0  # of one stream; the browser asks anew, and proves anew who it is
+CONSOLE_QUEUE_SEEN: Final = 20_000  # unfinished tasks, or webhooks, that a page counts; beyond it says "+"
+CONSOLE_ROWS: Final = 50  # of a page of a list
+CONSOLE_SEARCH_SECONDS: Final = 0.08  # that a list looks for rare tasks before it says how far it came
+CONSOLE_MINUTES: Final = 60  # of answers on the first page
+CONSOLE_FIGURES_DAYS: Final = 8  # that figures by minute are kept, as usage figures
+CONSOLE_ACCOUNTS_LISTED: Final = 200  # in the operator's choice of accounts; others are found by typing their login
+
+# --- the console's books and deeds (docs/console.md) -------------------------------------------------------------
+CONSOLE_LOOKED: Final = 2_000  # webhooks, or an account's tasks, that one page of webhooks goes over: some 20 ms
+CONSOLE_COUNTED: Final = 5_000  # counts of what waits go no further; beyond, they say so
+CONSOLE_LIST_ROWS: Final = 50  # rows of a page of webhooks, transfers or accounts
+CONSOLE_LEDGER_DAYS: Final = 30  # that a statement goes back at first
+CONSOLE_LEDGER_DAYS_MAX: Final = 400  # in one statement: a year, and a month to compare it with
+CONSOLE_CSV_ROWS: Final = 1_000_000  # of one file: spreadsheets read 1,048,576
+CONSOLE_CSV_PAGE: Final = 5_000  # of them read at once
+CONSOLE_ATTEMPTS: Final = 100  # of a webhook that are shown; a schedule has 10, resending begins it anew
+CONSOLE_RESEND_TASKS: Final = 5_000  # tasks whose failed webhooks one form sends again: some 5 s
+CONSOLE_PAYLOAD_BYTES: Final = 256 * 1024  # of a postback's body that are shown; the whole of it can be downloaded
+DEED_HOURS: Final = 24.0  # that a form which was sent is known again
+DEED_SECRET_SECONDS: Final = 60.0  # that a double click finds the password, or the live answer, that the first one made
+DEED_PATIENCE_SECONDS: Final = 20.0  # that a page waits for a deed; it goes on, and the page says so
+AUDIT_SAID: Final = 20  # differences that a verdict keeps the words of; the rest is counted
+VERDICTS_SHOWN: Final = 5
+
 # --- connections of an API process (web/connections.py) --------------------------------------------------------
 HTTP_CONNECTIONS: Final = 10_000  # some 12 KiB each; beyond, one that waits makes room, else 503
 HTTP_FILES_RESERVED: Final = 256  # of the files the system allows: the database's, the providers', the log's
@@ -364,7 +400,6 @@ RESUME_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0 - 600.0
 PARQUET_ROWS: Final = 10_000  # of a row group: some 20 MB of answers
 TAIL_SECONDS: Final = 3_600.0  # `task tail` looks at what was posted since then
 TAIL_LOOK_SECONDS: Final = 6.5  # between its looks: id_list may be asked 10 times a minute
-EXPORT_ROWS: Final = LISTED_ROWS_MAX  # of id_list at a time
 RECEIVER_SHOWN_CHARS: Final = 200  # of what a webhook brought, on a terminal
 
 # --- what `restante doctor` finds worth a word (docs/operations.md) -----------------------------------------

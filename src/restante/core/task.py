@@ -35,6 +35,22 @@ class State(IntEnum):
     FAILED = 2
 
 
+class Trail(msgspec.Struct, frozen=True, array_like=True):
+    """Who ran a task to its end, and how long what took; stored as JSON beside the answer.
+
+    `claimed_at` in milliseconds since 1970 by the worker's clock; then it waited `paced` milliseconds for its turn, and
+    its call took `called`. `tries`, `wasted` and `lost` as the queue counted them before this run.
+    """
+
+    worker: str
+    claimed_at: int
+    paced: int
+    called: int
+    tries: int = 0
+    wasted: int = 0
+    lost: int = 0
+
+
 class Message(msgspec.Struct, frozen=True):
     """One earlier message of the conversation; the roles are the contract's own words."""
 

@@ -16,8 +16,9 @@ from restante.core.errors import OperatorError
 from restante.core.limits import DOCTOR_DATABASE_SECONDS
 from restante.doctor import installation, machine, server
 from restante.doctor.finding import Finding, Patient, fault, unknown, warning
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres
+from restante.store.errors import DatabaseLost
 from restante.wiring import connected
 
 Check = Callable[[Patient], Awaitable[list[Finding]]]

@@ -21,7 +21,8 @@ from restante.flow.disk import Disk
 from restante.flow.duplicates import Wanted
 from restante.observing.current import nobody
 from restante.store import queue, spending, tasks
-from restante.store.database import Conflict, Database, DatabaseLost, Session
+from restante.store.database import Database, Session
+from restante.store.errors import Conflict, DatabaseLost
 from restante.store.tasks import Order
 
 Fates = Sequence[Refusal | None]  # of tasks in their order; None: accepted

@@ -36,11 +36,12 @@ from restante.flow.batch_find import Finder
 from restante.flow.batch_plan import Plan
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
-from restante.flow.settle import answered, failed
+from restante.flow.settle import Ended, answered, failed
 from restante.providers.provider import Batching, Call, Sent
 from restante.store import batches, queue
 from restante.store.batches import Batch, Member, Stage
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.batch")
@@ -65,6 +66,7 @@ class Batcher:
         clock: Callable[[], datetime],
         on_ready: Callable[[], None] = lambda: None,
         on_owed: Callable[[], None] = lambda: None,
+        on_settled: Ended = lambda ended: None,
     ) -> None:
         self._db = db
         self._lease = lease
@@ -77,6 +79,7 @@ class Batcher:
         self._clock = clock
         self._on_ready = on_ready
         self._on_owed = on_owed
+        self._on_settled = on_settled
 
     async def run(self) -> None:
         """Look after batches until cancelled."""
@@ -386,13 +389,12 @@ class Batcher:
         token, began = secrets.randbits(63), observed.now()
         async with self._db.transaction() as tx:
             held = await batches.lease(tx, token, batch.id, [one.id for one, _ in group])
-            mine = [(replace(one, token=token), saved) for one, saved in group if one.id in held]
-            if not mine:
+            if not (mine := [(replace(one, token=token), saved) for one, saved in group if one.id in held]):
                 return
-            await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
+            settled = await queue.settle(tx, token, day, self._clock(), [one for one, _ in mine])
             good = {one.id: int(saved) for one, saved in mine if one.message is None}
             await batches.note_saved(tx, day, good)
-            await batches.count(
-                tx, batch.id, answered=len(good), failed=len(mine) - len(good), saved=sum(good.values())
-            )
+            saved, bad = sum(good.values()), len(mine) - len(good)
+            await batches.count(tx, batch.id, answered=len(good), failed=bad, saved=saved)
         observed.settled([one for one, _ in mine], held, began)
+        self._on_settled((one.id, one.state) for one, _ in mine if one.id in settled)

@@ -38,8 +38,10 @@ from restante.flow.group import Groups, stored
 from restante.flow.lease import Lease
 from restante.observing import current
 from restante.store import deliveries
-from restante.store.database import Database, DatabaseLost
+from restante.store.books_deliveries import WebhookShown
+from restante.store.database import Database
 from restante.store.deliveries import Attempt, Kind, Leased, Owed, Waiting
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Settlement
 from restante.webhooks.breaker import Breaker
 from restante.webhooks.sender import Outcome, Sender
@@ -84,7 +86,7 @@ def with_webhooks(settlement: Settlement, request: bytes | None, envelope: Envel
     return msgspec.structs.replace(settlement, owed=hooks) if hooks else settlement
 
 
-def webhook_id(delivery: Leased) -> str:
+def webhook_id(delivery: Leased | WebhookShown) -> str:
     """A delivery's id as its receiver sees it: the same on every attempt, another's nowhere."""
     return f"{delivery.task_id}-{delivery.kind.name.lower()}"
 

@@ -20,7 +20,8 @@ from restante.core.limits import END_BATCH, ERASE_POLL_SECONDS, LEASE_SECONDS
 from restante.flow import accounts
 from restante.flow.settle import failed
 from restante.store import erasure, queue, spending
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 
 class Erased(msgspec.Struct, frozen=True):

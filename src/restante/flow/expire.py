@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 from restante.core.limits import (
     BUCKET_FORGOTTEN_SECONDS,
+    CONSOLE_FIGURES_DAYS,
     HEARTBEATS_PER_LEASE,
     HOUSEKEEPING_SECONDS,
     PROMOTE_SECONDS,
@@ -18,9 +19,10 @@ from restante.core.limits import (
 from restante.flow.deliver import Envelope
 from restante.flow.end import expire
 from restante.flow.lease import Reaper
-from restante.store import deliveries, pacing, queue, rates, spending, tasks, usage
+from restante.store import console, deliveries, pacing, queue, rates, spending, tasks, usage
 from restante.store import idempotency as idempotency_store
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.expire")
 
@@ -105,6 +107,7 @@ async def keep_swept(db: Database, clock: Callable[[], datetime], idempotency: t
         await rates.forget(db)
         await idempotency_store.forget(db, now - idempotency)
         await usage.forget(db, now.date() - timedelta(days=USAGE_DAYS))
+        await console.forget_settled(db, now - timedelta(days=CONSOLE_FIGURES_DAYS))
         await spending.forget(db, now - timedelta(days=2))  # a day and what clocks differ by
         await pacing.forget(db, BUCKET_FORGOTTEN_SECONDS)
 

@@ -12,7 +12,8 @@ from restante.core.money import NANO_PER_USD
 from restante.observing import metrics
 from restante.observing.kinds import Gauge, Labels
 from restante.store import figures, health
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.metrics")
 
@@ -50,7 +51,10 @@ class InstallationFigures:
         found = await figures.figures(self._db)
         ready = await figures.ready(self._db)
         oldest = await health.oldest_delivery(self._db)
+        audited = await figures.audited(self._db)
         return {
+            metrics.AUDIT_AGE: {} if audited is None else {(): audited[0]},
+            metrics.AUDIT_DIFFERENCES: {} if audited is None else {(): audited[1]},
             metrics.QUEUE_READY: ready,
             metrics.QUEUE_PARKED: {("time",): found.parked, ("unpaid",): found.unpaid},
             metrics.QUEUE_RUNNING: {(): found.running},

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 from restante.core.limits import GROUP_MAX, SETTLE_RETRY_SECONDS
 from restante.observing.current import nobody
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 K = TypeVar("K")
 T = TypeVar("T")

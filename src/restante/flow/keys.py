@@ -20,7 +20,8 @@ from restante.observing.current import nobody
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.provider import Keyed
 from restante.store import pacing
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.keys")
 

@@ -20,7 +20,8 @@ from restante.core.limits import HEARTBEATS_PER_LEASE
 from restante.flow.health import Counts, report
 from restante.observing.metrics import LEASES_ENDED, LEASES_LOST, WORK_GIVEN_BACK
 from restante.store import deliveries, queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 
 log = logging.getLogger("restante.lease")
 
@@ -40,7 +41,8 @@ class Lease:
         claims: bool = False,
     ) -> None:
         self._db = db
-        self._name = name
+        #: What the process is called, for people.
+        self.name = name
         self._on_lost = on_lost
         self._counts = counts
         self._claims = claims
@@ -96,7 +98,7 @@ class Lease:
     async def _register(self) -> None:
         token = secrets.randbits(63)
         providers = [one.name for one in self._counts]
-        await queue.register(self._db, token, self._name, self.seconds, providers=providers, claims=self._claims)
+        await queue.register(self._db, token, self.name, self.seconds, providers=providers, claims=self._claims)
         self.token = token
 
     async def _beat(self) -> None:

@@ -37,7 +37,8 @@ from restante.flow.settle import Settler, answered, failed
 from restante.observing import current
 from restante.providers.provider import Call, Provider
 from restante.store import queue, spending
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.queue import LiveHeld, LiveOrder
 
 log = logging.getLogger("restante.live")

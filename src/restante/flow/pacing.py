@@ -36,7 +36,8 @@ from restante.flow.keys import Keys
 from restante.providers.api_key import KEY_REJECTED
 from restante.providers.provider import Keyed, Paced, Provider
 from restante.store import pacing
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.pacing import Wish
 
 log = logging.getLogger("restante.pacing")

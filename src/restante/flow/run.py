@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from restante import faults
 from restante.core.answer import Answer, Failure
@@ -31,7 +34,7 @@ from restante.core.limits import (
     UNSETTLED_MAX,
 )
 from restante.core.pricing import STANDARD_FEE
-from restante.core.task import read_prompt
+from restante.core.task import Trail, read_prompt
 from restante.flow import observed
 from restante.flow.deliver import Envelope, with_webhooks
 from restante.flow.lease import Lease
@@ -40,7 +43,8 @@ from restante.flow.settle import Settler, answered, failed
 from restante.observing import current
 from restante.providers.provider import Call, Provider
 from restante.store import queue
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.queue import Claimed, Lane
 
 log = logging.getLogger("restante.run")
@@ -227,7 +231,7 @@ class Runner:
 
     async def _run_one(self, token: int, lane: Lane, claimed: Claimed, permit: Permit) -> None:
         current.task.set(claimed.id)
-        outcome = await self._outcome(lane, claimed, permit)
+        outcome, trail = await self._outcome(lane, claimed, permit)
         del self._calling[asyncio.current_task()]
         self.wake()
         faults.reach(faults.Point.CALL_ANSWERED)
@@ -235,21 +239,28 @@ class Runner:
             if await self._put_off(token, lane, claimed, outcome):
                 return
             outcome = ProviderFailed(outcome.reason)
-        if await self._settle(token, claimed, outcome):
+        if await self._settle(token, claimed, outcome, trail):
             observed.done(lane.provider, claimed, self._clock())
 
-    async def _outcome(self, lane: Lane, claimed: Claimed, permit: Permit) -> Answer | Failure | Refusal:
+    async def _outcome(
+        self, lane: Lane, claimed: Claimed, permit: Permit
+    ) -> tuple[Answer | Failure | Refusal, Trail | None]:
+        """How it ended, and its trail where a provider was called."""
+        claimed_at, began = int(self._clock().timestamp() * 1_000), time.perf_counter()
         try:
             if lane.provider == queue.LIVE:
-                return InternalError()  # whoever asked is gone with the process that ran it: money back
+                return InternalError(), None  # whoever asked is gone with the process that ran it: money back
             if claimed.lost > LOST_LEASES_MAX:
-                return ProviderFailed(f"given up after {claimed.lost} workers were lost on it")
+                return ProviderFailed(f"given up after {claimed.lost} workers were lost on it"), None
             await self._pacer.turn(lane.provider, lane.model, permit)
             observed.waited(lane.provider, claimed, self._clock())
+            turned = time.perf_counter()
             outcome = await self._ask(lane, claimed, permit.project)
         finally:
             self._pacer.release(lane.provider, lane.model, permit)
-        return await self._pacer.heard(lane.provider, lane.model, permit, outcome)
+        paced, called = (int(span * 1_000) for span in (turned - began, time.perf_counter() - turned))
+        trail = Trail(self._lease.name, claimed_at, paced, called, claimed.tries, claimed.wasted, claimed.lost)
+        return await self._pacer.heard(lane.provider, lane.model, permit, outcome), trail
 
     async def _ask(self, lane: Lane, claimed: Claimed, project: str) -> Answer | Failure:
         assert claimed.request is not None
@@ -298,7 +309,9 @@ class Runner:
         del self._put_back[task_id]
         return False
 
-    async def _settle(self, token: int, claimed: Claimed, outcome: Answer | Refusal) -> bool:
+    async def _settle(
+        self, token: int, claimed: Claimed, outcome: Answer | Refusal, trail: Trail | None = None
+    ) -> bool:
         """Whether it changed anything."""
         try:
             if isinstance(outcome, Answer):
@@ -306,13 +319,13 @@ class Runner:
                 settlement = answered(token, claimed.id, claimed.day, STANDARD_FEE, outcome, result)
             else:
                 settlement = failed(token, claimed.id, claimed.day, outcome)
-            settlement = with_webhooks(settlement, claimed.request, self._envelope)
+            settlement = with_webhooks(replace(settlement, trail=trail), claimed.request, self._envelope)
             settled = await self._settler.settle(settlement)
         except Exception:
             if isinstance(outcome, InternalError):
                 raise
             log.exception("task %s could not be settled as it ended; it fails and is refunded", claimed.id)
-            return await self._settle(token, claimed, InternalError())
+            return await self._settle(token, claimed, InternalError(), trail)
         if settled and settlement.owed:
             self._on_owed()
         if not settled:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 
 from restante.core.answer import Answer
@@ -23,6 +23,8 @@ from restante.store.database import Database
 from restante.store.queue import Settlement
 
 log = logging.getLogger("restante.settle")
+
+Ended = Callable[[Iterable[tuple[str, State]]], None]  # is told which tasks ended just now, and how
 
 
 def answered(token: int, task_id: str, day: date, fee: Nano, answer: Answer, result: bytes | None) -> Settlement:
@@ -49,9 +51,15 @@ def failed(token: int, task_id: str, day: date, why: Refusal) -> Settlement:
 class Settler:
     """Settles in natural group commits; one per process."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Callable[[], datetime],
+        on_settled: Ended = lambda ended: None,
+    ) -> None:
         self._db = db
         self._clock = clock
+        self._on_settled = on_settled
         # A group is of one token and one posting day, as its statement is. There are few: days turn, leases seldom end.
         self._groups: Groups[tuple[int, date], Settlement, bool] = Groups(self._commit)
 
@@ -76,6 +84,7 @@ class Settler:
             settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members), day)
             if again:
                 settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
+            self._on_settled((one.id, one.state) for one in members if one.id in settled)
             return [one.id in settled for one in members]
 
         # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing is settled

@@ -17,7 +17,8 @@ from restante.core.limits import USAGE_FLUSH_SECONDS
 from restante.core.task import Function, mint_id
 from restante.store import accounts, usage
 from restante.store.accounts import Account
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.store.usage import Counted
 
 log = logging.getLogger("restante.usage")

@@ -220,6 +220,14 @@ HELD = Gauge("restante_held_dollars", "What is held for unfinished tasks.", work
 SPENT = Total(
     "restante_spent_dollars_total", "What all accounts were ever charged, by the ledger's cached sums.", worker=False
 )
+AUDIT_AGE = Gauge(
+    "restante_audit_age_seconds",
+    "Since an audit of the books last came to its end, by command or console; absent if none did.",
+    worker=False,
+)
+AUDIT_DIFFERENCES = Gauge(
+    "restante_audit_differences", "What it found. Anything but 0 is a broken promise.", worker=False
+)
 
 METRICS: Final = tuple(one for one in list(globals().values()) if isinstance(one, Metric))
 BY_DATABASE: Final = METRICS[METRICS.index(DATABASE_UP) :]

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
@@ -20,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 import asyncpg
 
 from restante import faults
-from restante.core.errors import OperatorError, RestanteError
+from restante.core.errors import OperatorError
 from restante.core.limits import (
     COMMIT_TRIES,
     DAYS_AHEAD,
@@ -32,9 +31,9 @@ from restante.core.limits import (
     POSTGRES_RESTARTED_SECONDS,
 )
 from restante.observing.current import nobody
-from restante.observing.metrics import DATABASE_LOST
 from restante.store import schema
 from restante.store.connecting import Connector, Prepared, unusable
+from restante.store.errors import LOST, DatabaseLost, NoSuchDay, our_errors
 
 log = logging.getLogger("restante.database")
 
@@ -49,72 +48,6 @@ class Row(Protocol):
 
 
 _OLDEST_MAJOR: Final = 15
-
-
-class DatabaseLost(RestanteError):
-    """The server is gone or cannot serve now: connection broken, disk full, out of memory, lock time-out, read-only.
-
-    Whether a statement under way was committed is not known. Nothing is wrong with what was asked: later it may do.
-    """
-
-
-class Conflict(RestanteError):
-    """A unique key exists already."""
-
-
-class OutOfRange(RestanteError):
-    """A number beyond 64 bits."""
-
-
-class NoSuchDay(RestanteError):
-    """There are no partitions for a day: this process slept past those made ahead, or a clock is far off."""
-
-
-_LOST: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is just being changed
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what asyncpg says of a connection that the server cut in the middle of a reply
-    OSError,
-)
-
-
-@contextlib.contextmanager
-def our_errors() -> Iterator[None]:
-    """What asyncpg raises becomes one of ours, or stays a mistake of ours."""
-    try:
-        yield
-    except asyncpg.UniqueViolationError as error:
-        raise Conflict(error.constraint_name or str(error)) from error
-    except asyncpg.CheckViolationError as error:
-        if "no partition of relation" not in str(error):
-            raise
-        raise NoSuchDay(str(error)) from error
-    except asyncpg.NumericValueOutOfRangeError as error:
-        raise OutOfRange(str(error)) from error
-    except asyncpg.DataError:  # an InterfaceError too, but about the arguments: the connection is fine
-        raise
-    except _LOST as error:
-        DATABASE_LOST.add()
-        raise DatabaseLost(f"{type(error).__name__}: {error}") from error
-    except AttributeError as error:
-        if not _left_empty(error):
-            raise
-        raise DatabaseLost("the connection ended between a reply and what was asked next") from error
-
-
-def _left_empty(error: AttributeError) -> bool:
-    """A connection that ends while nobody waits for its reply is emptied at once: whoever holds it then, or the pool's
-    stand-in for it, meets None inside asyncpg (0.32: its `_protocol`, its `_con`)."""
-    *_, (place, _) = traceback.walk_tb(error.__traceback__)
-    return error.obj is None and place.f_globals.get("__name__", "").startswith("asyncpg.")
 
 
 @cache
@@ -224,7 +157,7 @@ class Database(Session):
             self.standby = await self._pool.fetchval("select pg_is_in_recovery()")
         except (ValueError, OverflowError) as error:
             raise unusable(error) from None
-        except (*_LOST, asyncpg.PostgresError) as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             raise OperatorError(
                 f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."
             ) from error
@@ -240,7 +173,7 @@ class Database(Session):
         try:
             async with asyncio.timeout(1):
                 await self._pool.close()
-        except (TimeoutError, *_LOST):
+        except (TimeoutError, *LOST):
             self._pool.terminate()
 
     @contextlib.asynccontextmanager

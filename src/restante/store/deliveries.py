@@ -10,7 +10,8 @@ from enum import IntEnum
 import msgspec
 
 from restante.core.limits import DELIVERIES_SWEPT_BATCH, DELIVERY_PAIRS, PROMOTE_BATCH
-from restante.store.database import Conflict, Session
+from restante.store.database import Session
+from restante.store.errors import Conflict
 
 LIVE_SECRETS = 2  # the newest of an account
 

@@ -38,3 +38,9 @@ async def ready(db: Session) -> dict[tuple[str, ...], float]:
         of = row["provider"], row["model"]
         counts[of] = counts.get(of, 0) + row["tasks"]
     return counts
+
+
+async def audited(db: Session) -> tuple[float, int] | None:
+    """How many seconds ago an audit last came to its end, and how many differences it found; None: none did."""
+    row = await db.row("figures_audit")
+    return None if row is None else (row["seconds"], row["differences"])

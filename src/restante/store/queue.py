@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from restante.core.limits import NOTIFICATION_CHARS, PROMOTE_BATCH
-from restante.core.task import Function, State
+from restante.core.task import Function, State, Trail
 from restante.store.database import Session
 from restante.store.deliveries import Owed
 from restante.store.packing import pack, unpack_any
@@ -78,7 +78,8 @@ class LiveHeld(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """A task's end. `charged` in nano-dollars; exactly one of `message` (a failure) and `result` (JSON array) is set,
     except for live tasks, whose answer is not stored. `owed`: the webhooks that its client waits for. `raw`: the
-    provider's JSON that the answer was made of, kept beside it; `price_date`: of the prices behind `charged`."""
+    provider's JSON that the answer was made of, kept beside it; `price_date`: of the prices behind `charged`. `trail`:
+    who ran it, and how long that took."""
 
     token: int
     id: str
@@ -91,6 +92,7 @@ class Settlement(msgspec.Struct, frozen=True):
     owed: tuple[Owed, ...] = ()
     raw: bytes | None = None
     price_date: date | None = None
+    trail: Trail | None = None
 
 
 async def ensure_lane(db: Session, provider: str, project: str, model: str) -> int:
@@ -194,6 +196,7 @@ async def settle(db: Session, token: int, day: date, now: datetime, group: Seque
         [hook.body for _, hook in owed],
         [None if one.raw is None else pack(one.raw) for one in group],
         [one.price_date for one in group],
+        [None if one.trail is None else msgspec.json.encode(one.trail) for one in group],
     )
     return {str(row["id"]) for row in rows}
 

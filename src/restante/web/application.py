@@ -14,14 +14,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from restante.core.allowance import Allowance
 from restante.core.errors import InternalError, InvalidPath, NotFound
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.core.task import Function
 from restante.flow.disk import DiskFull
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.web import wire
 from restante.web.auth import BasicAuth, Passwords
 from restante.web.formats import Formats
@@ -43,7 +43,7 @@ def create_app(
     allowance: Allowance,
     passwords: Passwords,
     clock: Callable[[], datetime],
-    others: Sequence[Route] = (),
+    others: Sequence[BaseRoute] = (),
     room: Room | None = None,
 ) -> Starlette:
     """These operations, and the pages that document them. `allowance` is the installation's; `others` are paths that no

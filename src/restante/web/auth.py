@@ -24,7 +24,8 @@ from restante.observing.metrics import HTTP_TURNED_AWAY
 from restante.observing.traces import TRACES
 from restante.store import accounts
 from restante.store.accounts import Credentials
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.room import Room
 from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 

@@ -18,7 +18,7 @@ from restante.core.errors import InternalError
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.flow.collect import Collector
 from restante.observing.metrics import HTTP_REQUESTS, HTTP_SECONDS
-from restante.store.database import DatabaseLost
+from restante.store.errors import DatabaseLost
 from restante.web import wire
 from restante.web.auth import Passwords
 from restante.web.connections import Guarded

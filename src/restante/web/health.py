@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from restante.core.limits import READY_DATABASE_SECONDS
 from restante.flow.disk import Disk
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.respond import json_text
 
 

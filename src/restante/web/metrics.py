@@ -29,7 +29,8 @@ from restante.flow import accounts
 from restante.flow.figures import InstallationFigures, Readings
 from restante.observing import metrics
 from restante.observing.kinds import Counter, Gauge, Histogram, Labels, Metric, Total
-from restante.store.database import Database, DatabaseLost
+from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.auth import Passwords
 
 log = logging.getLogger("restante.metrics")

@@ -47,8 +47,8 @@ with payer as materialized (
         set next = greatest(t.next + excluded.step, excluded.next), step = excluded.step
     returning lane, next, step
 ), tasks as (
-    insert into task (day, id, account_id, platform, function, state, held, posted_at, tag)
-    select $2, id, $1, $9, $10, 0, held, $3, tag from covered
+    insert into task (day, id, account_id, platform, function, state, held, posted_at, tag, lane)
+    select $2, id, $1, $9, $10, 0, held, $3, tag, lane from covered
 ), requests as (
     insert into task_request (day, id, request) select $2, id, request from covered
 ), queued as (

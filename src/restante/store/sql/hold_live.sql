@@ -44,7 +44,7 @@ with asked as materialized (
 ), able as materialized (
     select j.*, sum(j.held) over (order by j.ord) as total from judged j where j.paid_for and j.within
 ), covered as materialized (
-    select id, account_id, held from able
+    select id, account_id, held, model, provider from able
     where exists (select from me) and ($13::bigint = 0 or total <= $13::bigint - (select spent from everybody))
 ), paid as (
     update account a
@@ -58,8 +58,10 @@ with asked as materialized (
     insert into transfer (hold_day, task_id, kind, account_id, balance, held, spent, funded, made_at)
     select $2, id, 2, account_id, -held, held, 0, 0, $3 from covered
 ), tasks as (
-    insert into task (day, id, account_id, platform, function, state, held, posted_at)
-    select $2, id, account_id, $7, $8, 0, held, $3 from covered
+    insert into task (day, id, account_id, platform, function, state, held, posted_at, lane)
+    select $2, id, account_id, $7, $8, 0, held, $3,
+        (select l.id from lane l where l.provider = c.provider and l.project = '' and l.model = c.model)
+    from covered c
 ), leased as (
     insert into queue (id, day, account_id, lane, turn, state, held, posted_at, token, attempts)
     select id, $2, account_id, 0, 0, 2, held, $3, $1, 1 from covered

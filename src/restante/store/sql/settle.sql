@@ -1,6 +1,7 @@
 -- Settle tasks of one posting day: answer stored, hold resolved, listed in tasks_ready, queue row gone; together.
 -- $1 the worker's token  $2 day  $3 ids  $4 states  $5 codes  $6 messages  $7 charges  $8 bodies  $9 now
 -- $15 the providers' own replies, null without one  $16 the days of the prices that the charges were reckoned with
+-- $17 who ran them, and how long what took (Trail), as JSON; null where nobody did
 -- $10-14 webhooks owed: task ids  kinds  hosts  URLs  bodies. A task with a postback (kind 2) is listed in tasks_ready
 -- only when its first attempt fails (contract §12.28).
 -- A task whose lease the token no longer holds is passed over: nothing of it changes. Returns the settled ids.
@@ -12,8 +13,8 @@
 -- which takes longer than to settle it (measured).
 with item as materialized (
     select * from unnest((select $3::uuid[]), (select $4::smallint[]), (select $5::int[]), (select $6::text[]),
-        (select $7::bigint[]), (select $8::bytea[]), (select $15::bytea[]), (select $16::date[]))
-        as u (id, state, code, message, charged, body, raw, price_date)
+        (select $7::bigint[]), (select $8::bytea[]), (select $15::bytea[]), (select $16::date[]),
+        (select $17::bytea[])) as u (id, state, code, message, charged, body, raw, price_date, trail)
 ), owed as materialized (
     select * from unnest((select $10::uuid[]), (select $11::smallint[]), (select $12::text[]), (select $13::text[]),
         (select $14::bytea[])) as u (id, kind, host, url, body)
@@ -23,7 +24,7 @@ with item as materialized (
 ), mine as materialized (
     delete from queue q using found i where q.ctid = i.tid and q.token = $1 and q.day = $2
     returning q.id, q.account_id, q.lane, q.held, q.attempts, q.posted_at, q.tag,
-        i.state, i.code, i.message, i.charged, i.body, i.raw, i.price_date, nextval('ready_seq') as seq
+        i.state, i.code, i.message, i.charged, i.body, i.raw, i.price_date, i.trail, nextval('ready_seq') as seq
 ), locked as materialized (
     select id from account where id = any (array (select distinct account_id from mine)) order by id for no key update
 ), paid as (
@@ -49,8 +50,8 @@ with item as materialized (
     ) m
     where t.day = $2 and t.ctid = m.tid
 ), stored as (
-    insert into answer (day, id, account_id, seq, code, message, body)
-    select $2, id, account_id, seq, code, message, body from mine where lane <> 0
+    insert into answer (day, id, account_id, seq, code, message, body, trail)
+    select $2, id, account_id, seq, code, message, body, trail from mine where lane <> 0
 ), kept as (
     insert into answer_raw (day, id, account_id, body, price_date)
     select $2, id, account_id, raw, price_date from mine where lane <> 0 and raw is not null

@@ -1,0 +1,32 @@
+"""Reading for people: a transaction that writes nothing and whose statements end after a while.
+
+The only place with a statement time-out, and it is around no money (CONTRIBUTING, "Data").
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+
+from restante.core.errors import RestanteError
+from restante.store.database import Database, Session
+from restante.store.errors import DatabaseLost
+
+
+class TooSlow(RestanteError):
+    """A statement took longer than it may."""
+
+
+@contextlib.asynccontextmanager
+async def reading(db: Database, seconds: float) -> AsyncIterator[Session]:
+    """A transaction that only reads, each statement at most so long. Raises DatabaseLost, TooSlow."""
+    try:
+        async with db.transaction() as tx:
+            await tx.rows("console_reading", str(int(seconds * 1_000)))
+            yield tx
+    except DatabaseLost as error:
+        if isinstance(error.__cause__, asyncpg.QueryCanceledError):
+            raise TooSlow(f"longer than {seconds:g} s") from error
+        raise
