@@ -23,13 +23,14 @@ password and without anything from elsewhere.
 """
 
 _FOOT = """
-## Without a password
+## Without an account
 
 | | |
 |---|---|
 | `GET /healthz` | 200 while the process lives |
 | `GET /readyz` | 200 when tasks can be taken and answered, else 503; `reasons` says why not |
 | `GET /docs`, `GET /openapi.json` | this, field by field |
+| `GET /metrics` | for Prometheus, with a token or the operator's password ([Watch it](observability.md)) |
 """
 
 

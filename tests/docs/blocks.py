@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
-SECONDS: Final = 110  # what a page may take; most of it commands that start, on a machine that does much else
+SECONDS: Final = 110  # of a page: most of it commands that start, on a machine that does much else
 
 _FENCE: Final = re.compile(
     r"(?P<note><!--[^\n]*-->\n)?(?P<indent>[ ]*)```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",

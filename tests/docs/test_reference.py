@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from restante.cli import command_line
 from restante.config import Settings, variable
 from restante.core.allowance import Allowance
+from restante.observing.metrics import METRICS
 from restante.web.openapi import document
 from tests.docs import api, cli, costs
 from tests.web.test_openapi import operations
@@ -18,11 +22,20 @@ DOCS = {path: path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))
 EVERYTHING = "\n".join([(ROOT / "README.md").read_text(), *DOCS.values()])
 
 
+def envvars(command: object) -> Iterator[str]:
+    """The variables that options of the command line are read from."""
+    for parameter in getattr(command, "params", ()):
+        names = parameter.envvar or ()
+        yield from [names] if isinstance(names, str) else names
+    for below in getattr(command, "commands", {}).values():
+        yield from envvars(below)
+
+
 def test_every_command() -> None:
     """Typed in full somewhere: `restante task post`."""
-    commands = [f"restante {name}" for name, _ in cli.commands()]
-    assert [command for command in commands if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)] == []
-    assert len(commands) > 25
+    typed = [f"restante {name}" for name, command in cli.commands() if not command.hidden]
+    assert [command for command in typed if not re.search(rf"\b{re.escape(command)}\b", EVERYTHING)] == []
+    assert len(typed) > 25
 
 
 def test_every_setting() -> None:
@@ -33,10 +46,10 @@ def test_every_setting() -> None:
 def test_no_setting_that_is_none() -> None:
     """A variable that nobody reads is a promise that nobody keeps."""
     known = {variable(field) for field in Settings.__struct_fields__}
-    ours = {"RESTANTE_URL", "RESTANTE_FAULTS"}  # the command line's own; tests' (docs/reliability.md)
+    known |= set(envvars(get_command(command_line()))) | {"RESTANTE_FAULTS"}  # of tests: docs/reliability.md
     for path, text in {**DOCS, ROOT / "README.md": (ROOT / "README.md").read_text()}.items():
         named = set(re.findall(r"\b(?:RESTANTE|GEMINI)_[A-Z][A-Z_]+[A-Z]\b", text))
-        assert named <= known | ours, f"{path}: {named - known - ours}"
+        assert named <= known, f"{path}: {named - known}"
 
 
 @pytest.mark.parametrize("place", ["docs/api.md"])
@@ -45,6 +58,12 @@ def test_every_endpoint(place: str) -> None:
     assert text == api.render(), "python -m tests.docs.api > docs/api.md"
     served = document(operations(), Allowance())["paths"]
     assert [path for path in served if f" {path}`" not in text] == []
+
+
+def test_every_metric() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    assert [one.name for one in METRICS if f"`{one.name}`" not in page] == []
+    assert len(METRICS) > 20
 
 
 @pytest.mark.parametrize("page", costs.PAGES, ids=lambda page: page.name)
