@@ -177,12 +177,17 @@ async def find(db: Session, wanted: Wanted, before: Place, most: int) -> Found:
                 break
             lower = max(midnight, upper - width)
             missing = most + 1 - len(rows)
+            began = time.monotonic()
             rows += await db.rows(
                 "console_tasks", day, *_ids(lower, upper), wanted.since, *before, wanted.account, wanted.state,
                 wanted.lanes, wanted.tag, wanted.functions, missing,
             )  # fmt: skip
             reached = upper = lower
-            width *= _GROWS
+            # Growing on would make the last stretch take far longer than all of them may.
+            if time.monotonic() - began < CONSOLE_SEARCH_SECONDS / 4:
+                width *= _GROWS
+            elif width > _MINUTE * _GROWS:
+                width = width // _GROWS // _MINUTE * _MINUTE
         if len(rows) > most or upper <= wanted.since:
             break
     return Found(await _named(db, rows[:most]), len(rows) > most, None)
