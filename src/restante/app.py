@@ -39,6 +39,7 @@ from restante.web.application import create_app
 from restante.web.auth import Passwords
 from restante.web.closing import ClosingProtocol, refuse_newcomers
 from restante.web.connections import Connections
+from restante.web.console.books import Counter, Terms, books
 from restante.web.console.console import Console
 from restante.web.console.desk import Desk
 from restante.web.console.nudges import Nudges
@@ -197,12 +198,14 @@ def _records(db: Database, settings: Settings) -> Records:
 
 
 def console(
+    stack: contextlib.AsyncExitStack,
     db: Database,
     settings: Settings,
     passwords: Passwords,
     pepper: bytes,
     models: Models,
     pacer: Pacer,
+    counter: Counter,
     stopping: asyncio.Event,
 ) -> Console | None:
     """The console, where it is not off."""
@@ -210,11 +213,12 @@ def console(
         return None
     desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
     overview = Overview(desk, models.names, pacer.keys.faults)
+    terms = Terms(settings.allowance(), settings.deadline_hours, settings.error_days, settings.result_days)
     return Console(
         desk,
         Sessions(db, passwords, pepper, utc_now),
         Nudges(desk.reads, stopping),
-        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes()],
+        [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes(), *books(stack, desk, terms, counter)],
         https=settings.console == "https",
     )
 
@@ -261,18 +265,20 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
         meter = _metering(stack, db)
-        rates = RateLimits(Rates(db), utc_now, meter.count)
+        rates = Rates(db)
         cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
         acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
+        live = Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk)
+        judge = _judge(catalogue, settings)
         api = Api(
             acceptor,
             Once(db, acceptor, utc_now, idempotency),
             collector,
-            Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk),
+            live,
             catalogue,
-            _judge(catalogue, settings),
+            judge,
             utc_now,
             settings.body_bytes,
             pacer.keys.fault,
@@ -280,7 +286,8 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()
-        pages = console(db, settings, passwords, pepper, models, pacer, stopping)
+        counter = Counter(acceptor, live, catalogue, judge, rates, meter, pacer.keys, models.names)
+        pages = console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping)
         own = Own(db, utc_now, settings.body_bytes, catalogue)
         app = create_app(
             api.operations()
@@ -288,7 +295,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             + _records(db, settings).operations()
             + own.operations()
             + RawReplies(db, utc_now).operations(),
-            rates,
+            RateLimits(rates, utc_now, meter.count),
             settings.allowance(),
             passwords,
             utc_now,

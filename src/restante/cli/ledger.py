@@ -10,10 +10,11 @@ from restante.cli.common import print_json, print_table, with_database
 from restante.core.errors import OperatorError
 from restante.core.money import show_usd
 from restante.core.task import parse_id
-from restante.flow import accounts
+from restante.flow import accounts, verdict
+from restante.flow.verdict import Audited
 from restante.store import ledger as stored
 from restante.store.database import Database
-from restante.store.ledger import Receipt, Totals, Transfer
+from restante.store.ledger import Receipt, Transfer
 from restante.wiring import utc_now
 
 app = typer.Typer(help="The ledger: statements and the audit.", no_args_is_help=True)
@@ -54,12 +55,14 @@ def audit(
     json: Json = False,
     full: Annotated[bool, typer.Option("--full", help="Every day there is, those whose answers are over too.")] = False,
 ) -> None:
-    """Recompute every balance and what became of every task; exit 1 on any difference, named by docs/invariants.md."""
+    """Recompute every balance and what became of every task; exit 1 on any difference, named by docs/invariants.md.
+    The console shows the verdict."""
 
-    async def work(db: Database) -> tuple[Totals, list[str]]:
-        return await stored.totals(db), [difference async for difference in accounts.audit(db, full=full)]
+    async def work(db: Database) -> Audited:
+        return await verdict.audit(db, utc_now, whole=full)
 
-    totals, differences = with_database(work)
+    found = with_database(work)
+    totals, differences = found.totals, found.differences
     if json:
         print_json({"totals": totals, "differences": differences})
     else:

@@ -94,6 +94,24 @@ CONSOLE_MINUTES: Final = 60  # of answers on the first page
 CONSOLE_FIGURES_DAYS: Final = 8  # that figures by minute are kept, as usage figures
 CONSOLE_ACCOUNTS_LISTED: Final = 200  # in the operator's choice of accounts; others are found by typing their login
 
+# --- the console's books and deeds (docs/console.md) -------------------------------------------------------------
+CONSOLE_LOOKED: Final = 5_000  # webhooks, or an account's tasks, that one page of webhooks goes over: some 20 ms
+CONSOLE_COUNTED: Final = 10_000  # counts of what waits go no further; beyond, they say so
+CONSOLE_LIST_ROWS: Final = 50  # rows of a page of webhooks, transfers or accounts
+CONSOLE_LEDGER_DAYS: Final = 30  # that a statement goes back at first
+CONSOLE_LEDGER_DAYS_MAX: Final = 400  # in one statement: a year, and a month to compare it with
+CONSOLE_CSV_ROWS: Final = 1_000_000  # of one file: spreadsheets read 1,048,576
+CONSOLE_CSV_PAGE: Final = 5_000  # of them read at once
+CONSOLE_ATTEMPTS: Final = 100  # of a webhook that are shown; a schedule has 10, resending begins it anew
+CONSOLE_RESEND_TASKS: Final = 5_000  # tasks whose failed webhooks one form sends again: some 5 s
+CONSOLE_PAYLOAD_BYTES: Final = 256 * 1024  # of a postback's body that are shown; the whole of it can be downloaded
+DEED_TOKEN_CHARS: Final = 64  # of a form's own token; ours have 22
+DEED_HOURS: Final = 24.0  # that a form which was sent is known again
+DEED_SECRET_SECONDS: Final = 60.0  # that a double click finds the password, or the live answer, that the first one made
+DEED_PATIENCE_SECONDS: Final = 20.0  # that a page waits for a deed; it goes on, and the page says so
+AUDIT_SAID: Final = 20  # differences that a verdict keeps the words of; the rest is counted
+VERDICTS_SHOWN: Final = 5
+
 # --- connections of an API process (web/connections.py) --------------------------------------------------------
 HTTP_CONNECTIONS: Final = 10_000  # some 12 KiB each; beyond, one that waits makes room, else 503
 HTTP_FILES_RESERVED: Final = 256  # of the files the system allows: the database's, the providers', the log's

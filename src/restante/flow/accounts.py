@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,14 @@ class Opened(msgspec.Struct, frozen=True):
     password: str
 
 
+T = TypeVar("T")
+Also = Callable[[Session, T], Awaitable[None]]  # what joins a transaction, given what it came to
+
+
+async def _nothing(_: Session, __: object) -> None:
+    pass
+
+
 def new_password() -> str:
     """192 random bits, to be shown once."""
     return secrets.token_urlsafe(GENERATED_BYTES)
@@ -38,9 +47,17 @@ async def pepper(db: Session) -> bytes:
 
 
 async def open_account(
-    db: Database, login: str, password: str | None, *, balance: Nano, credit_limit: Nano | None, now: datetime
+    db: Database,
+    login: str,
+    password: str | None,
+    *,
+    balance: Nano,
+    credit_limit: Nano | None,
+    now: datetime,
+    also: Also[Opened] = _nothing,
 ) -> Opened:
-    """Open an account with money in it. `credit_limit`: how far below zero it may go; None: metered.
+    """Open an account with money in it. `credit_limit`: how far below zero it may go; None: metered. `also` joins the
+    transaction, as its last.
 
     Raises OperatorError for a login that exists or cannot be used, a weak password, or when all numbers are taken.
     """
@@ -56,9 +73,11 @@ async def open_account(
                 raise OperatorError(f"All {ACCOUNTS_MAX:,} account numbers are taken.")
             if balance:
                 await ledger.top_up(tx, login, now, _transfer_id(), balance)
+            opened = Opened(number, login, password)
+            await also(tx, opened)
     except Conflict:
         raise OperatorError(f"There is an account {login!r} already.") from None
-    return Opened(number, login, password)
+    return opened
 
 
 async def operator(db: Session) -> str | None:
@@ -90,9 +109,16 @@ async def open_operator(db: Database, login: str, password: str, *, balance: Nan
     return True
 
 
-async def change_password(db: Database, login: str, password: str | None = None, *, overlap_hours: float = 0) -> str:
+async def change_password(
+    db: Database,
+    login: str,
+    password: str | None = None,
+    *,
+    overlap_hours: float = 0,
+    also: Also[str] = _nothing,
+) -> str:
     """Replace an account's password by this one or a generated one, which is returned. The one before ends within
-    seconds, or is good for `overlap_hours` more; any older one ends.
+    seconds, or is good for `overlap_hours` more; any older one ends. `also` joins the transaction, as its last.
 
     Raises OperatorError for an unknown login or a weak password.
     """
@@ -100,8 +126,11 @@ async def change_password(db: Database, login: str, password: str | None = None,
     if fault is not None:
         raise OperatorError(f"The password of {login!r} was not changed: {fault}.")
     password = password or new_password()
-    if not await accounts.set_digest(db, login, digest(password, await pepper(db)), overlap_hours):
-        raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+    secret = digest(password, await pepper(db))
+    async with db.transaction() as tx:
+        if not await accounts.set_digest(tx, login, secret, overlap_hours):
+            raise OperatorError(f"There is no account {login!r}.", "`restante account list` shows them.")
+        await also(tx, password)
     return password
 
 
@@ -116,16 +145,20 @@ async def change_limits(db: Database, login: str, changes: Mapping[str, int | No
     return own
 
 
-async def top_up(db: Database, login: str, amount: Nano, now: datetime) -> int:
+async def top_up(db: Database, login: str, amount: Nano, now: datetime, *, also: Also[int] = _nothing) -> int:
     """Put money into an account, or take it back (negative); returns the new balance in nano-dollars.
 
-    Tasks that waited for it are woken in the same transaction (contract §12.7). Raises OperatorError for an unknown
-    login.
+    Tasks that waited for it are woken in the same transaction (contract §12.7). `also` joins it, as its last, and is
+    given the balance. Raises OperatorError for an unknown login.
     """
 
     async def pay() -> tuple[int | None, int]:
         async with db.transaction() as tx:
-            return await ledger.top_up(tx, login, now, _transfer_id(), amount), await ledger.wake_paid(tx, login)
+            balance = await ledger.top_up(tx, login, now, _transfer_id(), amount)
+            woken = await ledger.wake_paid(tx, login)
+            if balance is not None:
+                await also(tx, balance)
+            return balance, woken
 
     try:
         balance, woken = await db.settled(pay, now.date())

@@ -36,6 +36,7 @@ from restante.flow.collect import Fetched
 from restante.flow.group import Groups, stored
 from restante.flow.lease import Lease
 from restante.store import deliveries
+from restante.store.books_deliveries import WebhookShown
 from restante.store.database import Database, DatabaseLost
 from restante.store.deliveries import Attempt, Kind, Leased, Owed, Waiting
 from restante.store.queue import Settlement
@@ -82,7 +83,7 @@ def with_webhooks(settlement: Settlement, request: bytes | None, envelope: Envel
     return msgspec.structs.replace(settlement, owed=hooks) if hooks else settlement
 
 
-def webhook_id(delivery: Leased) -> str:
+def webhook_id(delivery: Leased | WebhookShown) -> str:
     """A delivery's id as its receiver sees it: the same on every attempt, another's nowhere."""
     return f"{delivery.task_id}-{delivery.kind.name.lower()}"
 

@@ -27,16 +27,26 @@ from restante.core.errors import (
     TaskInQueue,
     TaskNotFound,
 )
+from restante.core.limits import CONSOLE_RESEND_TASKS, RESEND_IDS
 from restante.core.task import Function, parse_id
 from restante.flow.collect import Fetched
 from restante.flow.deliver import Envelope, Wanted
-from restante.store import deliveries, tasks
+from restante.store import books_deliveries, deliveries, tasks
 from restante.store.database import Database
 from restante.store.deliveries import Webhooks
 from restante.store.tasks import Resendable
 
 #: The refusal of a task without webhooks, in the form of the original's own free texts (contract §2.4).
 NO_WEBHOOKS = "this task has neither pingback_url nor postback_url"
+
+
+class Resent(msgspec.Struct, frozen=True):
+    """Tasks whose failed webhooks go out again, those whose could not (their texts are gone), and whether there may be
+    more than were looked at."""
+
+    sent: int
+    left: int
+    more: bool
 
 
 class Resender:
@@ -72,6 +82,32 @@ class Resender:
                 if said[text].code == CREATED_CODE and text.lower() not in sent:
                     said[text] = _said(ResultsExpired(), found[text.lower()])
         return [said[text] for text in ids]
+
+    async def resend_failed(
+        self, account_id: int | None, since: datetime, host: str | None = None, most: int = CONSOLE_RESEND_TASKS
+    ) -> Resent:
+        """Send again what failed of the webhooks owed since then (of all accounts: None), to this host or any: those
+        given up, and those that wait for their next attempt."""
+        found = await self._db.again(lambda: books_deliveries.failed(self._db, account_id, since, host, most))
+        by_account: dict[int, list[str]] = defaultdict(list)
+        for account, task_id in found:
+            by_account[account].append(task_id)
+        sent = 0
+        for account, ids in by_account.items():
+            for start in range(0, len(ids), RESEND_IDS):
+                said = await self.resend(account, ids[start : start + RESEND_IDS])
+                sent += sum(one.code == CREATED_CODE for one in said)
+        return Resent(sent, len(found) - sent, len(found) == most)
+
+    async def payload(self, account_id: int, task_id: str) -> bytes | None:
+        """The body that a task's postback says now, as JSON; None: its texts are gone, or it is not finished."""
+        day = _where(task_id, account_id, self._clock().date())
+        if isinstance(day, Refusal):
+            return None
+        rows = await self._db.again(lambda: tasks.resendable(self._db, day, account_id, [task_id]))
+        if not rows or (task := rows[0]).code is None or task.request is None or task.queued:
+            return None
+        return self._envelope(Fetched(task.code, task.message or OK_MESSAGE, task.request, task.result), task.id)
 
     def _webhooks(self, task: Resendable) -> Webhooks:
         assert task.code is not None

@@ -32,12 +32,13 @@ from restante.core.limits import GEMINI_MODELS_SECONDS as MODELS_SECONDS
 from restante.core.limits import GEMINI_REPLY_BYTES as REPLY_BYTES
 from restante.core.money import Nano
 from restante.core.pacing import Quota
+from restante.core.pricing import ListPrice
 from restante.core.task import Model
 from restante.providers.api_key import KEY_REJECTED, REJECTED, WITHDRAWN, project_of, split_keys
 from restante.providers.gemini_answer import answer_of, billed_searches, cited_urls, with_direct_urls
 from restante.providers.gemini_faults import Fault, fault_of
 from restante.providers.gemini_models import text_models
-from restante.providers.gemini_price import price
+from restante.providers.gemini_price import list_price, price
 from restante.providers.gemini_wire import (
     MALFORMED,
     ListedModel,
@@ -180,6 +181,9 @@ class GeminiProvider:
             else:
                 self._ask_again_at = self._clock() + MODELS_SECONDS
             return self._listed
+
+    def list_price(self, served: str) -> ListPrice | None:
+        return list_price(served, self._prices)
 
     async def close(self) -> None:
         session, self._session = self._session, None

@@ -23,6 +23,7 @@ from genai_prices.types import PriceContext
 
 from restante.core.limits import PRICE_WARNINGS_REMEMBERED as NAMES_REMEMBERED
 from restante.core.money import Nano
+from restante.core.pricing import ListPrice
 from restante.providers.gemini_traits import traits
 from restante.providers.price_list import NONE, PriceList, Rates
 
@@ -86,6 +87,23 @@ def price(
         input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens, searches=searches
     )
     return Price(cost, tables_checked())
+
+
+def list_price(served: str, own: PriceList = NONE, at: datetime | None = None) -> ListPrice | None:
+    """What Google takes for a model, for people: of the lowest tier, direct calls. None: no price is known."""
+    rates = next((own.models[name] for name in _names(served, served) if name in own.models), None)
+    by_query = traits(served).paid_by_query
+    as_of = own.as_of
+    if rates is None:
+        source = _price_source(served, served)
+        if source is None:
+            return None
+        day = (at or datetime.now(UTC)).astimezone(UTC).date()
+        rates, as_of = _rates(source, day, 0, batch=False), tables_checked()
+    elif rates.search_unit is not None:
+        by_query = rates.search_unit == "query"
+    search = rates.search if traits(served).searches else None
+    return ListPrice(rates.input, rates.output, search, "query" if by_query else "prompt", as_of)
 
 
 def searches_billed(queries: Sequence[str], billed: int, *, by_query: bool) -> int:

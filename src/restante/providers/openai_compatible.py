@@ -20,6 +20,7 @@ from restante.core.errors import OperatorError
 from restante.core.limits import KEY_PROBE_SECONDS
 from restante.core.limits import PROVIDER_MODELS_CALL_SECONDS as MODELS_CALL_SECONDS
 from restante.core.limits import PROVIDER_REPLY_BYTES as REPLY_BYTES
+from restante.core.pricing import ListPrice
 from restante.core.task import Model
 from restante.providers.api_key import REJECTED, WITHDRAWN, project_of
 from restante.providers.models_map import Server
@@ -93,6 +94,10 @@ class OpenAICompatibleProvider:
             return answer
         self._note_usage(completion)
         return msgspec.structs.replace(answer, money_spent=offer.price(answer.input_tokens, answer.output_tokens))
+
+    def list_price(self, served: str) -> ListPrice | None:
+        offer = self._offers.get(served)
+        return None if offer is None else ListPrice(offer.price_input, offer.price_output)
 
     def projects(self) -> tuple[str, ...]:
         return (project_of(self._key() or ""),)

@@ -13,6 +13,7 @@ import msgspec
 from restante.core.answer import Answer, Failure
 from restante.core.money import Nano
 from restante.core.pacing import Quota
+from restante.core.pricing import ListPrice
 from restante.core.task import Model, Prompt
 
 #: What reading a reply raises that is no JSON, of another shape, or nested so deeply that the stack ends first.
@@ -76,6 +77,15 @@ class Paced(Keyed, Protocol):
 
     def quota(self, model: str) -> Quota:
         """What the operator says that each project may have of the model."""
+        ...
+
+
+@runtime_checkable
+class Priced(Provider, Protocol):
+    """A provider that takes money."""
+
+    def list_price(self, served: str) -> ListPrice | None:
+        """What it takes for a model that answers as `served`; None: nobody knows, and answers are charged nothing."""
         ...
 
 

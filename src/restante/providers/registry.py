@@ -12,9 +12,10 @@ import msgspec
 
 from restante.core.errors import OperatorError
 from restante.core.limits import CATALOGUE_SECONDS
+from restante.core.pricing import FREE, ListPrice
 from restante.core.task import Model, always_reasons
 from restante.providers.gemini_traits import traits
-from restante.providers.provider import Provider
+from restante.providers.provider import Priced, Provider
 
 log = logging.getLogger("restante.models")
 
@@ -157,6 +158,11 @@ class Catalogue:
     def siblings(self, model: Model) -> list[Model]:
         """All names that the same model of the same provider answers to, this one among them."""
         return [one for one in self._listed if (one.provider, one.served) == (model.provider, model.served)]
+
+    def price(self, model: Model) -> ListPrice | None:
+        """What the model's provider takes for it; None: nobody knows, and answers are charged nothing."""
+        provider = next(one for one in self._providers if one.name == model.provider)
+        return provider.list_price(model.served) if isinstance(provider, Priced) else FREE
 
     def listed(self) -> tuple[Model, ...]:
         """All of them: Gemini's, newest first, aliases and versions both (contract §12.23), then those of the map."""

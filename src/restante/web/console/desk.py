@@ -26,6 +26,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 NAVIGATION: Final = [
     ("Overview", f"{PREFIX}/"),
     ("Tasks", f"{PREFIX}/tasks"),
+    ("Deliveries", f"{PREFIX}/deliveries"),
+    ("Ledger", f"{PREFIX}/ledger"),
+    ("Accounts", f"{PREFIX}/accounts"),
+    ("Playground", f"{PREFIX}/playground"),
+    ("Models", f"{PREFIX}/models"),
 ]
 
 

@@ -4,8 +4,10 @@ or a server's reply is ever HTML."""
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +36,10 @@ def environment(assets: Mapping[str, str], clock: Callable[[], datetime]) -> Env
         value, ensure_ascii=False
     )  # text, to be escaped as any other
     made.filters["brief"] = lambda moment: brief(moment, clock())
+    made.filters |= {"capped": capped, "share": share, "stage": stage, "given": given, "price": price}
     made.filters["ago"] = lambda moment: ago(moment, clock())
     made.globals["asset"] = assets.__getitem__
+    made.globals["fresh"] = lambda: secrets.token_urlsafe(16)  # a form's own token, good once (acting.py)
     return made
 
 
@@ -51,6 +55,38 @@ def usd(amount: int | None) -> str:
 def number(value: int | float | None) -> str:
     """A count, its thousands apart."""
     return "–" if value is None else f"{value:,}"
+
+
+def capped(value: int, most: int) -> str:
+    """A count that goes no further than `most`."""
+    return f"{most:,}+" if value >= most else f"{value:,}"
+
+
+def share(part: int, whole: int) -> str:
+    """A part of a whole in per cent; what is not all of it never says 100."""
+    if not whole:
+        return "–"
+    rounded = f"{100 * part / whole:.1f}"
+    return f"{rounded if part == whole or rounded != '100.0' else '99.9'} %".replace(".0 %", " %")
+
+
+def stage(state: str) -> str:
+    """A webhook's state for people."""
+    return {"failed": "given up"}.get(state, state)
+
+
+def given(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Those that say something, for a link."""
+    return {name: value for name, value in values.items() if value}
+
+
+def price(usd: Decimal | None) -> str:
+    """A list price in US dollars, with the places that it has, two at least."""
+    if usd is None:
+        return "–"
+    text = f"{usd.normalize():f}"
+    places = len(text.partition(".")[2])
+    return f"${usd:,.{max(2, places)}f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,34 @@
+"""Where a list goes on: the last row of a page, in a link. Whoever changes it reads another page of what is theirs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final, TypeVar
+
+import msgspec
+
+from restante.web.console.desk import Invalid
+
+T = TypeVar("T")
+
+UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+_CHARS: Final = 200
+
+
+def write(place: object) -> str:
+    """A place as it stands in a link."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def read(text: str, kind: type[T]) -> T | None:
+    """A place of this type; None: from the beginning. Raises Invalid for what is none."""
+    if not text:
+        return None
+    try:
+        if len(text) > _CHARS:
+            raise ValueError(text)
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise Invalid("No list goes on from there. Go back to its first page.") from None
