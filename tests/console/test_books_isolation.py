@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -133,7 +134,13 @@ async def test_a_stranger_sees_and_changes_nothing(restante: Restante, victim: t
                 where, mark, query = asked.partition("?")
                 page = await thief.read(f"{where}{suffix if '.csv' not in where else ''}{mark}{query}")
                 for secret in (shop.credentials[0], MARK, "nobody.invalid:443</a>", f"-{shop.number:04x}-", *ids):
-                    assert secret not in page.text, (asked, secret, page.words)
+                    told = (
+                        page.text.replace(quote(query), "").replace(query.replace("&", "&amp;"), "")
+                        if query
+                        else page.text
+                    )
+                    assert secret not in told, (asked, secret, page.words)
+                    assert page.status in (200, 400, 404), (asked, page.words)
             for name, real, never in (("{number}", shop.number, 65_000), ("{delivery}", delivery, 10**9)):
                 if name in path:
                     absent = await thief.read(path.format(**names).replace(str(real), str(never)))
@@ -166,7 +173,7 @@ async def test_the_operator_sees_what_a_stranger_does_not(
     login = shop.credentials[0]
     async with person(restante.url, OPERATOR) as operator:
         assert ids[0] in (await operator.read(f"/deliveries?account={login}")).text
-        assert ids[0] in (await operator.read(f"/deliveries/{delivery}")).text
+        assert any(one in (await operator.read(f"/deliveries/{delivery}")).text for one in ids)
         assert ids[0] in (await operator.read(f"/ledger?account={login}")).text
         assert login in (await operator.read(f"/accounts/{shop.number}")).text
         assert login in (await operator.read(f"/accounts?login={login}")).text

@@ -116,7 +116,7 @@ async def tried(somebody: Person, times: int, task_id: str = "") -> list[Any]:
     """The webhooks, each (or each of a task) after so many attempts."""
     async with asyncio.timeout(30):
         while True:
-            rows = (await somebody.json("/deliveries"))["webhooks"]
+            rows: list[Any] = (await somebody.json("/deliveries"))["webhooks"]
             each = [(await somebody.json(f"/deliveries/{row['id']}"))["attempts"] for row in rows]
             late = [
                 row

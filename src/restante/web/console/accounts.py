@@ -330,7 +330,7 @@ class Accounts:
     def _secret(self, request: Request, deed: Deed, login: str, what: str) -> Response:
         """The answer to a form that made a secret: the only place where it is."""
         data = {"login": login, "said": deed.said, "secret": deed.secret}
-        return self._desk.page(request, "secret.html", data, what=what, link=deed.link)
+        return self._desk.page(request, "secret.html", data, what=what, link=deed.link, json_url="")
 
 
 def _summary(one: AccountShown) -> dict[str, Any]:

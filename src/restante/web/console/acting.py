@@ -82,6 +82,7 @@ class Acting:
             button=button,
             back=back,
             where=request.url.path,
+            json_url="",
         )
 
     async def act(

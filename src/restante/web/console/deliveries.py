@@ -46,7 +46,7 @@ _Uuid = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 
 #: What people choose from, and what it means of the rows.
 STATES: Final = {
-    "": ("every state", Wanted()),
+    "": ("all", Wanted()),
     "waiting": ("waiting", Wanted((Stage.READY, Stage.PARKED, Stage.LEASED), tried=False)),
     "retrying": ("retrying", Wanted((Stage.READY, Stage.PARKED, Stage.LEASED), tried=True)),
     "delivered": ("delivered", Wanted((Stage.DELIVERED,))),
@@ -142,7 +142,7 @@ class Deliveries:
             "deliveries.html",
             data,
             asked=asked,
-            states=STATES,
+            states=[(name, words, place(PATH, **{**asked, "state": name})) for name, (words, _) in STATES.items()],
             since=SINCE,
             first=not after,
             counted=CONSOLE_COUNTED,

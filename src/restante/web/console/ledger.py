@@ -132,7 +132,7 @@ class Ledger:
             data,
             asked=asked,
             chosen=chosen,
-            kinds=list(_KIND_NUMBERS),
+            kinds=[(name, place(PATH, **{**chosen, "kind": name})) for name in ("", *_KIND_NUMBERS)],
             csv=place(f"{PATH}.csv", **chosen),
             first=after is None,
             auditing=self._auditor.running,

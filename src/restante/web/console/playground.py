@@ -29,6 +29,7 @@ from restante.providers.registry import Catalogue
 from restante.store import accounts
 from restante.store.accounts import Account
 from restante.store.database import Session
+from restante.web.console import answers
 from restante.web.console.acting import Acting
 from restante.web.console.desk import Desk, action, pages
 from restante.web.console.gate import PREFIX, form_of, viewer_of
@@ -61,7 +62,7 @@ class Asked(msgspec.Struct, frozen=True):
     cost: int
     seconds: float
     answer: Answer | None
-    result: Any
+    result: bytes | None
     refusal: str | None
 
 
@@ -169,16 +170,11 @@ class Playground:
             task_id, outcome, cost = await self._live.ask(viewer.account_id, judged.model, prompt, allowance)
             now = self._clock()
             log.info("console: %s asked %s live", viewer.login, task_id)
-            answered = isinstance(outcome, Answer)
-            result = msgspec.json.decode(answer_result(outcome, now)) if isinstance(outcome, Answer) else None
-            asked = Asked(
-                task_id,
-                cost,
-                (now - began).total_seconds(),
-                outcome if isinstance(outcome, Answer) else None,
-                result,
-                None if answered or not isinstance(outcome, Refusal) else f"{outcome.code} {outcome.message}",
-            )
+            seconds = (now - began).total_seconds()
+            if isinstance(outcome, Answer):
+                asked = Asked(task_id, cost, seconds, outcome, answer_result(outcome, now), None)
+            else:
+                asked = Asked(task_id, cost, seconds, None, None, f"{outcome.code} {outcome.message}")
             return Deed(said, PATH, asked)
 
         def shown(deed: Deed) -> Response:
@@ -244,7 +240,7 @@ class Playground:
             "quote": prices,
             "refusal": said,
             "request": None if judged is None else msgspec.json.decode(judged.request),
-            "asked": None if asked is None else {"id": asked.task_id, "cost": asked.cost, "result": asked.result},
+            "asked": None if asked is None else _said(asked),
         }
         return self._desk.page(
             request,
@@ -255,7 +251,9 @@ class Playground:
             defaults=_DEFAULTS,
             balance=None if account is None else account.balance,
             live=asked,
+            answer=None if asked is None or asked.result is None else answers.shown(answers.read(asked.result)),
             told=told,
+            json_url="" if request.method == "POST" else f"{PATH}.json",
             as_json=None if judged is None else msgspec.json.format(judged.request, indent=2).decode(),
         )
 
@@ -294,6 +292,12 @@ def _body(form: Mapping[str, str], *, live: bool) -> bytes:
     if live:
         sent = {name: value for name, value in sent.items() if name not in _NOT_LIVE}
     return msgspec.json.encode([sent])
+
+
+def _said(asked: Asked) -> dict[str, Any]:
+    """Its twin: the answer as `live` sends it."""
+    result = None if asked.result is None else msgspec.Raw(asked.result)
+    return {"id": asked.task_id, "cost": asked.cost, "refusal": asked.refusal, "result": result}
 
 
 def _shown(model: Model) -> dict[str, Any]:
