@@ -43,6 +43,13 @@ class Page(NamedTuple):
         assert found, self.words
         return html.unescape(found[1])
 
+    @property
+    def secret(self) -> str:
+        """The password or the secrets that it shows."""
+        found = re.search(r'<pre id="secret"[^>]*>(.*?)</pre>', self.text, re.S)
+        assert found and self.status == 200, self.words
+        return html.unescape(found[1])
+
     def forms(self) -> list[Form]:
         reader = _Forms()
         reader.feed(self.text)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.console.rehearsal import rehearse
+from tests.console.rehearsal import keep_books, rehearse
 from tests.console.walking import PHONE, WIDE, Walker, chromium
 from tests.support import OPERATOR, running
 
@@ -24,17 +24,25 @@ PICTURES: Final = {
     "task-failed": ("/tasks/{failed}", {"width": 1160, "height": 600}),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
+    "deliveries": ("/deliveries", WIDE),
+    "delivery": ("/deliveries/{refused}", WIDE),
+    "ledger": ("/ledger?account={login}", WIDE),
+    "accounts": ("/accounts", WIDE),
+    "account": ("/accounts/{account}", {"width": 1280, "height": 1240}),
+    "playground": ("/playground?user_prompt=Which+CRM+would+you+recommend+to+a+bakery%3F", WIDE),
+    "models": ("/models", WIDE),
 }
 
 
 def main(into: Path) -> None:
     """Take all of them."""
     into.mkdir(parents=True, exist_ok=True)
+    settings = {"WEBHOOK_ALLOW": "127.0.0.1"}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
-        running(Path(directory), "--provider", "scripted") as up,
+        running(Path(directory), "--provider", "scripted", **settings) as up,
     ):
-        ids = asyncio.run(rehearse(up.family, OPERATOR))
+        ids = asyncio.run(rehearse(up.family, OPERATOR)) | asyncio.run(keep_books(up.url, OPERATOR))
         with chromium() as browser:
             for name, (path, screen) in PICTURES.items():
                 walker = Walker(browser, up.url, viewport=screen)

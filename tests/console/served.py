@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final, cast
 
 from restante import app
@@ -14,7 +15,10 @@ OPEN: Final = {("GET", "/login"), ("POST", "/login"), ("GET", "/static/{name}")}
 
 def _routes() -> set[tuple[str, str]]:
     nothing = cast(Any, _Anything())
-    console = app.console(nothing, Settings(provider="scripted"), nothing, b"pepper", nothing, nothing, asyncio.Event())
+    settings = Settings(provider="scripted")
+    stack = contextlib.AsyncExitStack()
+    parts = (nothing, settings, nothing, b"pepper", nothing, nothing, nothing)
+    console = app.console(stack, *parts, asyncio.Event())
     assert console is not None
     return {(method, route.path) for route in console.served for method in (route.methods or set()) - {"HEAD"}}
 

@@ -61,8 +61,8 @@ async def test_an_account_is_opened_once_and_its_password_shown_once(restante: R
         )
         sure = asked.form("/console/accounts", sure="yes")
         one, other = await asyncio.gather(operator.send(sure), operator.send(sure))
-        password = secret_of(one)
-        assert secret_of(other) == password, "a double click opens one account, and both pages say its password"
+        password = one.secret
+        assert other.secret == password, "a double click opens one account, and both pages say its password"
         assert await works(restante, (login, password))
         assert "<b>shop" not in one.text and login in one.words
         found = await operator.json("/accounts?login=%3Cb%3Eshop")
@@ -79,11 +79,6 @@ async def test_an_account_is_opened_once_and_its_password_shown_once(restante: R
     assert f"console: operator opened the account {login} with 3.00 USD" in log and password not in log
 
 
-def secret_of(page: Page) -> str:
-    assert page.status == 200, page.words
-    return page.text.split('<pre id="secret" class="secret" tabindex="0">')[1].split("</pre>")[0]
-
-
 async def test_an_account_changes_its_own_password(restante: Restante) -> None:
     shop = await asyncio.to_thread(open_shop, restante)
     login, before = shop.credentials
@@ -91,11 +86,11 @@ async def test_an_account_changes_its_own_password(restante: Restante) -> None:
     async with person(restante.url, shop.credentials) as owner:
         form = (await owner.read(here)).form(f"/console{here}/password")
         page = await owner.confirmed(form, overlap_hours="1")
-        fresh = secret_of(page)
+        fresh = page.secret
         assert await works(restante, (login, fresh)) and await works(restante, (login, before))
         assert "still good until" in (await owner.read(here)).words
         page = await owner.confirmed((await owner.read(here)).form(f"/console{here}/password"), overlap_hours="0")
-        last = secret_of(page)
+        last = page.secret
     assert await works(restante, (login, last))
     async with asyncio.timeout(10):
         while await works(restante, (login, fresh)):
@@ -107,10 +102,10 @@ async def test_signing_secrets_are_shown_and_made_anew(restante: Restante) -> No
     here = f"/accounts/{shop.number}"
     async with person(restante.url, shop.credentials) as owner:
         forms = await owner.read(here)
-        shown = secret_of(await owner.send(forms.form(f"/console{here}/webhook-secret", do="show")))
+        shown = (await owner.send(forms.form(f"/console{here}/webhook-secret", do="show"))).secret
         assert shown.startswith("whsec_") and "\n" not in shown
         page = await owner.confirmed(forms.form(f"/console{here}/webhook-secret", do="rotate"))
-        assert secret_of(page).splitlines()[1:] == [shown]
+        assert page.secret.splitlines()[1:] == [shown]
 
 
 async def test_limits_are_set_taken_back_and_refused(restante: Restante) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from restante.flow import verdict
 from restante.store import books_ledger, ledger
-from restante.store.books_ledger import Place, Span
+from restante.store.books_ledger import Entry, Place, Span
 from restante.store.database import Database
 from restante.web.console.spreadsheet import cell, lines
 from restante.wiring import utc_now
@@ -31,13 +31,16 @@ async def test_the_statement_pages_through_everything_once(db: Database) -> None
         async with db.transaction() as tx:
             await ledger.top_up(tx, "shop", at, f"{number:032x}", 1_000)
     span = Span(now - timedelta(days=40), now + timedelta(seconds=1))
-    for read in (
-        lambda after: books_ledger.statement(db, 1, span, None, after, 7),
-        lambda after: books_ledger.money_in(db, None, span, after, 7),
-        lambda after: books_ledger.money_in(db, 1, span, after, 7),
-    ):
-        seen, after = [], None
-        while page := await read(after):
+
+    async def read(way: str, after: Place | None) -> list[Entry]:
+        if way == "statement":
+            return await books_ledger.statement(db, 1, span, None, after, 7)
+        return await books_ledger.money_in(db, 1 if way == "of one" else None, span, after, 7)
+
+    for way in ("statement", "of one", "of all"):
+        seen: list[tuple[datetime, str]] = []
+        after: Place | None = None
+        while page := await read(way, after):
             seen += [(one.transfer.made_at, one.transfer.task_id) for one in page]
             after = page[-1].place
         assert len(seen) == 25 and len(set(seen)) == 25

@@ -17,10 +17,12 @@ from tests.support import OPERATOR, Http, Restante, task
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
 #: Every page, {NAME} an id that the rehearsal made.
-PAGES = ("/login", "/", "/tasks", "/tasks/{searched}")
+PAGES = ("/login", "/", "/tasks", "/tasks/{searched}", "/deliveries", "/ledger?account=operator", "/accounts/1",
+         "/playground")  # fmt: skip
 #: Other states of them, where a walk has time.
 MORE_PAGES = ("/tasks?state=failed", "/tasks?tag=nobody", "/tasks/{failed}", "/tasks/{retried}", "/tasks/{live}",
-              "/tasks/{hostile}", "/tasks/{waiting}", "/nowhere")  # fmt: skip
+              "/tasks/{hostile}", "/tasks/{waiting}", "/deliveries/{webhook}", "/deliveries?state=retrying",
+              "/ledger", "/accounts", "/models", "/nowhere")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

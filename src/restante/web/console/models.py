@@ -82,7 +82,7 @@ class Models:
         self._acting = acting
         self._desk: Desk = acting.desk
         self._catalogue = catalogue
-        self._names = list(names)
+        self._names = names
         self._keys = keys
 
     def routes(self) -> list[Route]:
