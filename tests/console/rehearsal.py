@@ -55,7 +55,7 @@ async def _webhook(url: str, credentials: tuple[str, str]) -> str:
 
 
 async def keep_books(url: str, operator: tuple[str, str]) -> dict[str, str]:
-    """Accounts with money, limits, webhooks that are taken and refused, an audit; numbers of an account and of a webhook.
+    """Accounts with money and limits, webhooks that are taken and refused, an audit; the numbers of one of each.
     The server must let webhooks go to 127.0.0.1."""
     async with receiving() as receiver, person(url, operator) as somebody:
         shops = []

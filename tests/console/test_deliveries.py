@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from restante.core.money import Nano
 from restante.core.task import Function, mint_id
+from restante.flow import accounts
 from restante.store import books_deliveries as stored
 from restante.store.books_deliveries import Stage, Wanted
 from restante.store.database import Database
@@ -161,6 +163,24 @@ async def test_what_failed_is_seen_and_goes_out_again(restante: Restante) -> Non
         )
         assert elsewhere.said == "The failed webhooks of 0 tasks go out again."
         assert (await owner.send(listing.form("/console/deliveries/resend"), since="9999")).status == 400
+
+
+async def test_a_debtor_does_not_read_answers_here(restante: Restante) -> None:
+    """The payload is what `task_get` withholds (contract §12.7); the operator sees it."""
+    shop = await asyncio.to_thread(open_shop, restante)
+    await failing(restante, shop.credentials)
+    async with person(restante.url, shop.credentials) as owner, person(restante.url, OPERATOR) as operator:
+        rows = await tried(owner, 1)
+        here = f"/deliveries/{next(row['id'] for row in rows if row['kind'] == 'postback')}"
+        assert (await owner.json(here))["payload"] and (await owner.read(f"{here}/payload")).status == 200
+        await asyncio.to_thread(
+            restante.look, lambda db: accounts.top_up(db, shop.credentials[0], Nano(-20_000_000_000), utc_now())
+        )
+        twin = await owner.json(here)
+        assert (twin["payload"], twin["withheld"]) == (None, True)
+        assert (await owner.read(f"{here}/payload")).status == 404
+        assert "withheld until" in (await owner.read(here)).words
+        assert (await operator.json(here))["payload"]
 
 
 async def test_what_a_link_may_not_ask_for(restante: Restante) -> None:

@@ -32,9 +32,25 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 TASKS: Final = 1_000_000
 DAYS: Final = 5  # four past ones and today
 QUEUED: Final = 50_000
+WEBHOOKS: Final = 300_000  # of the newest tasks, to 50 hosts: one in 30 waits or is retried, one in 60 was given up
 CALLS: Final = 20  # of each page
 P95_MS: Final = 150.0
 _DURATION: Final = re.compile(r"dur=([0-9.]+)")
+
+
+_WEBHOOKS: Final = """
+insert into delivery (day, task_id, account_id, kind, host, url, state, run_at, attempts, created_at, seq, posted_at)
+select day, id, account_id, 1, 'h' || n % 50 || '.example.org:443', 'https://h/', state,
+    case when state = 1 then now() + interval '1 hour' end,
+    case when state = 4 then 10 when state = 0 then 0 else 1 end, settled_at, 0, posted_at
+from (
+    select *, case n % 60 when 0 then 4 when 20 then 1 when 40 then 0 else 3 end as state from (
+        select *, row_number() over () as n from (
+            select * from task where state = 1 order by day desc, posted_at desc limit $1
+        ) a order by posted_at
+    ) b
+) c
+"""
 
 
 async def _load(dsn: str) -> list[str]:
@@ -58,6 +74,7 @@ async def _load(dsn: str) -> list[str]:
         await loading.finished(connection, numbers, now.date(), each, uncollected=each // 10, seconds=passed)
         await loading.queued(connection, numbers, now.date(), QUEUED, [lane], first=each, seconds=passed)
         await connection.execute("alter table task alter lane drop default")
+        await connection.execute(_WEBHOOKS, WEBHOOKS)
         await loading.settled_down(connection)
     finally:
         await connection.close()
@@ -93,6 +110,23 @@ def _pages(logins: list[str], ids: dict[str, str]) -> dict[str, str]:
         "tasks by model": "/tasks?model=gemini-2.5-flash",
         "tasks by a model of an account": f"/tasks?model=gemini-2.5-flash&account={logins[2]}&time=7d",
         "tasks, live (rare)": "/tasks?kind=live",
+        "deliveries": "/deliveries",
+        "deliveries of an account": f"/deliveries?account={logins[0]}",
+        "deliveries, given up": "/deliveries?state=failed",
+        "deliveries, given up, of an account": f"/deliveries?state=failed&account={logins[1]}",
+        "deliveries, retrying": f"/deliveries?state=retrying&account={logins[1]}",
+        "deliveries to a host": "/deliveries?host=h7.example.org:443",
+        "deliveries to a host of an account": f"/deliveries?host=h7.example.org:443&account={logins[2]}",
+        "deliveries to a host of nobody's": "/deliveries?host=nowhere:443",
+        "delivery": f"/deliveries/{ids['webhook']}",
+        "ledger": "/ledger",
+        "statement": f"/ledger?account={logins[0]}",
+        "statement, holds": f"/ledger?account={logins[0]}&kind=hold",
+        "statement, top-ups (rare)": f"/ledger?account={logins[0]}&kind=top-up",
+        "accounts": "/accounts",
+        "account": "/accounts/2",
+        "playground": "/playground",
+        "models": "/models",
         "task": f"/tasks/{ids['searched']}",
         "task, retried": f"/tasks/{ids['retried']}",
     }

@@ -155,10 +155,10 @@ async def given_up(
     return Page(found[:most], (found[most - 1].id,) if len(found) > most else None)
 
 
-async def one(db: Session, delivery_id: int, account_id: int | None) -> tuple[WebhookShown, bytes | None, date] | None:
-    """A webhook, its body (gzip) while it is still to be brought, and the day of its task."""
+async def one(db: Session, delivery_id: int, account_id: int | None) -> tuple[WebhookShown, bytes | None, bool] | None:
+    """A webhook, its body (gzip) while it is still to be brought, and whether its account owes more than it may."""
     row = await db.row("books_delivery", delivery_id, account_id)
-    return None if row is None else (_webhook(row), row["body"], row["day"])
+    return None if row is None else (_webhook(row), row["body"], row["owes"])
 
 
 async def attempts(db: Session, delivery_id: int, since: date, most: int) -> list[AttemptShown]:

@@ -89,7 +89,7 @@ class Accounts:
         more = len(found) > CONSOLE_LIST_ROWS
         data = {
             "accounts": [_summary(one) for one in shown],
-            "next": place(PATH, login=contains, which=which, after=shown[-1].account.id) if more else None,
+            "more": place(PATH, login=contains, which=which, after=shown[-1].account.id) if more else None,
         }
         told = await self._acting.told(request)
         asked = {"login": contains, "which": which}

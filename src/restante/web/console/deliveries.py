@@ -134,7 +134,7 @@ class Deliveries:
         data = {
             "hosts": hosts,
             "webhooks": [_row(one) for one in page.webhooks],
-            "next": None if page.after is None else place(PATH, **asked, after=places.write(page.after)),
+            "older": None if page.after is None else place(PATH, **asked, after=places.write(page.after)),
             "looked": page.looked,
         }
         return self._desk.page(
@@ -165,12 +165,13 @@ class Deliveries:
 
     async def webhook(self, request: Request) -> Response:
         """One: where it goes, what it says, and each attempt."""
-        found, body, attempts = await self._found(request)
+        found, body, attempts, withheld = await self._found(request)
         text, left = _text(body)
         row = _row(found)
         data = {
             "webhook": row,
             "webhook_id": webhook_id(found),
+            "withheld": withheld,
             "payload": text,
             "attempts": [
                 {
@@ -188,14 +189,15 @@ class Deliveries:
 
     async def payload(self, request: Request) -> Response:
         """The body of a postback, whole, as a file."""
-        found, body, _ = await self._found(request)
+        found, body, _, _ = await self._found(request)
         if body is None:
             raise Missing
         headers = {"Content-Disposition": f'attachment; filename="{found.task_id}.json"'}
         return Response(body, media_type="application/json", headers=headers)
 
-    async def _found(self, request: Request) -> tuple[WebhookShown, bytes | None, Sequence[stored.AttemptShown]]:
-        """A webhook of the viewer's, its body as JSON, its attempts. Raises Missing."""
+    async def _found(self, request: Request) -> tuple[WebhookShown, bytes | None, Sequence[stored.AttemptShown], bool]:
+        """A webhook of the viewer's, its body as JSON, its attempts, and whether its body is withheld, since its
+        account owes more than it may. Raises Missing."""
         viewer = viewer_of(request)
         number: int = request.path_params["number"]
         since = (self._clock() - timedelta(days=self._error_days)).date()
@@ -207,15 +209,17 @@ class Deliveries:
         found = await self._desk.reads.look(look) if number < 2**63 else None
         if found is None:
             raise Missing
-        webhook, packed, _, attempts = found
+        webhook, packed, owes, attempts = found
+        if owes and not viewer.operator:
+            return webhook, None, attempts, webhook.kind is Kind.POSTBACK
         body = gzip.decompress(packed) if packed is not None else None
         if body is None and webhook.kind is Kind.POSTBACK:  # once it was brought it is not kept: written anew
             body = await self._resender.payload(webhook.account_id, webhook.task_id)
-        return webhook, body, attempts
+        return webhook, body, attempts, False
 
     async def resend(self, request: Request) -> Response:
         """Send a task's webhooks again."""
-        webhook, _, _ = await self._found(request)
+        webhook, _, _, _ = await self._found(request)
         viewer = viewer_of(request)
         here = f"{PATH}/{webhook.id}"
 

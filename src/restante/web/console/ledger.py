@@ -123,7 +123,7 @@ class Ledger:
             "spent_today": None if one is None else one.spent_today,
             "totals": whole,
             "transfers": [_row(entry) for entry in shown],
-            "next": place(PATH, **chosen, after=places.write(shown[-1].place)) if more else None,
+            "older": place(PATH, **chosen, after=places.write(shown[-1].place)) if more else None,
             "audits": said,
         }
         return self._desk.page(
