@@ -100,7 +100,7 @@ async def serving(**bounds: Any) -> AsyncIterator[Served]:
     application = Application()
     with listen(Settings(port=0)) as socket:
         config = http_server(application, connections, drain_seconds=1)
-        server = _Server(config, cast(FastPath, application), shared=False)
+        server = _Server(config, cast(FastPath, application), asyncio.Event(), shared=False)
         with background(connections.keep()):
             task = asyncio.create_task(server.serve(sockets=[socket]))
             await server.answers.wait()

@@ -75,7 +75,7 @@ class Walker:
             for node in one["nodes"]
         ]
 
-    def tabbed(self, most: int = 60) -> list[str]:
+    def tabbed(self, most: int = 100) -> list[str]:
         """What Tab leads to, in its order, until it comes round; each must show that it has the focus."""
         order: list[str] = []
         self.page.evaluate("document.activeElement && document.activeElement.blur()")
