@@ -213,7 +213,13 @@ def console(
         return None
     desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
     overview = Overview(desk, models.names, pacer.keys.faults)
-    terms = Terms(settings.allowance(), settings.deadline_hours, settings.error_days, settings.result_days)
+    terms = Terms(
+        settings.allowance(),
+        settings.deadline_hours,
+        settings.error_days,
+        settings.result_days,
+        settings.idempotency_hours,
+    )
     return Console(
         desk,
         Sessions(db, passwords, pepper, utc_now),

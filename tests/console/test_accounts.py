@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -166,6 +167,11 @@ async def test_a_form_without_its_tokens_does_nothing(restante: Restante) -> Non
         assert (await operator.send(form, csrf="x")).status == 403
         assert (await operator.send(form, once="")).status == 400
         assert (await operator.send(form, once="\0" * 200)).status == 400
+        made_at, _, chance = form.fields["once"].partition("-")
+        assert abs(int(made_at) - time.time()) < 60
+        for old in (int(made_at) - 25 * 3_600, int(made_at) + 3_600):
+            page = await operator.send(form, once=f"{old}-{chance}")
+            assert page.status == 400 and "open for too long" in page.words
     assert not (await look(restante, shop)).paused
 
 

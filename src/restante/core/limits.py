@@ -105,7 +105,6 @@ CONSOLE_CSV_PAGE: Final = 5_000  # of them read at once
 CONSOLE_ATTEMPTS: Final = 100  # of a webhook that are shown; a schedule has 10, resending begins it anew
 CONSOLE_RESEND_TASKS: Final = 5_000  # tasks whose failed webhooks one form sends again: some 5 s
 CONSOLE_PAYLOAD_BYTES: Final = 256 * 1024  # of a postback's body that are shown; the whole of it can be downloaded
-DEED_TOKEN_CHARS: Final = 64  # of a form's own token; ours have 22
 DEED_HOURS: Final = 24.0  # that a form which was sent is known again
 DEED_SECRET_SECONDS: Final = 60.0  # that a double click finds the password, or the live answer, that the first one made
 DEED_PATIENCE_SECONDS: Final = 20.0  # that a page waits for a deed; it goes on, and the page says so

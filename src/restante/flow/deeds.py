@@ -68,6 +68,11 @@ class Deeds:
         self._lifetime = lifetime
         self._doing: dict[tuple[int, str], tuple[bytes, asyncio.Task[Deed]]] = {}
 
+    @property
+    def seconds(self) -> float:
+        """How long a form is remembered; an older one may have been sent before, and is not to be taken."""
+        return self._lifetime.total_seconds()
+
     async def find(self, account_id: int, token: str) -> Deed | None:
         """What was done by a form of the account's; None: nothing yet. Raises DatabaseLost."""
         kept = await self._find(account_id, token)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restante.core.errors import OperatorError
-from restante.core.limits import DEED_PATIENCE_SECONDS, DEED_TOKEN_CHARS
+from restante.core.limits import CLOCK_TOLERANCE_SECONDS, DEED_PATIENCE_SECONDS
 from restante.flow.deeds import Deed, Deeds, Form, FormUsed, Work
 from restante.store.database import DatabaseLost
 from restante.web.console.desk import Desk, Invalid, Missing, done
@@ -28,6 +29,8 @@ log = logging.getLogger("restante.console")
 
 ONCE: Final = "once"  # the field of a form's own token
 SURE: Final = "sure"  # that it was confirmed
+#: When the form was made, in seconds since 1970, and chance: a form older than what is remembered is not taken.
+_TOKEN: Final = re.compile(r"([0-9]{1,12})-[A-Za-z0-9_-]{16,40}")
 _NOT_ASKED: Final = (CSRF, ONCE, SURE, "quoted")
 
 
@@ -49,7 +52,7 @@ class Acting:
     async def told(self, request: Request) -> Told | None:
         """What the form did that led here, if one did. Raises DatabaseLost."""
         token = request.query_params.get("deed", "")
-        if not token or len(token) > DEED_TOKEN_CHARS or not token.isascii() or not token.isprintable():
+        if not _TOKEN.fullmatch(token):
             return None
         viewer = viewer_of(request)
         deed = await self._deeds.find(viewer.account_id, token)
@@ -99,8 +102,11 @@ class Acting:
         form = form_of(request)
         viewer = viewer_of(request)
         token = form.get(ONCE, "")
-        if not token or len(token) > DEED_TOKEN_CHARS or not token.isascii() or not token.isprintable():
+        made_at = _TOKEN.fullmatch(token)
+        if made_at is None:
             raise Invalid("This form has no token of its own. Load the page again and repeat.")
+        if not -CLOCK_TOLERANCE_SECONDS < self.desk.clock().timestamp() - int(made_at[1]) < self._deeds.seconds:
+            raise Invalid("This form was open for too long. Load the page again and repeat.")
         try:
             task = await self._deeds.once(Form(viewer.account_id, token, _digest(request, form)), work)
             await asyncio.wait([task], timeout=self._patience if patience is None else patience)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from starlette.routing import Route
 
 from restante.core.allowance import Allowance
-from restante.core.limits import DRAIN_SECONDS
+from restante.core.limits import DEED_HOURS, DRAIN_SECONDS
 from restante.flow.accept import Acceptor
 from restante.flow.deeds import Deeds
 from restante.flow.keys import Keys
@@ -50,11 +51,12 @@ class Terms(NamedTuple):
     deadline_hours: float
     error_days: int
     result_days: int
+    idempotency_hours: float  # that what a form did is remembered, with the answers to Idempotency-Keys
 
 
 def books(stack: contextlib.AsyncExitStack, desk: Desk, terms: Terms, counter: Counter) -> list[Route]:
     """All of their routes, below /console. What they began is let end, or given up, as the `stack` unwinds."""
-    deeds = Deeds(desk.db, desk.clock)
+    deeds = Deeds(desk.db, desk.clock, timedelta(hours=min(DEED_HOURS, terms.idempotency_hours)))
     stack.push_async_callback(deeds.close, DRAIN_SECONDS)
     auditor = Auditor(desk.db, desk.clock)
     stack.callback(auditor.close)

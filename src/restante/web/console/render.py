@@ -39,7 +39,7 @@ def environment(assets: Mapping[str, str], clock: Callable[[], datetime]) -> Env
     made.filters |= {"capped": capped, "share": share, "stage": stage, "given": given, "price": price}
     made.filters["ago"] = lambda moment: ago(moment, clock())
     made.globals["asset"] = assets.__getitem__
-    made.globals["fresh"] = lambda: secrets.token_urlsafe(16)  # a form's own token, good once (acting.py)
+    made.globals["fresh"] = lambda: f"{int(clock().timestamp())}-{secrets.token_urlsafe(16)}"  # good once: acting.py
     return made
 
 
