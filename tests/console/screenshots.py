@@ -1,4 +1,4 @@
-"""The pictures of the console in the documentation: `python -m tests.console.screenshots [docs/images]`.
+"""The pictures of the console in the documentation: `python -m tests.console.screenshots [docs/images [NAME...]]`.
 
 They are made of a rehearsal on the scripted provider, so that anybody can make them again.
 """
@@ -34,8 +34,8 @@ PICTURES: Final = {
 }
 
 
-def main(into: Path) -> None:
-    """Take all of them."""
+def main(into: Path, *names: str) -> None:
+    """Take these, or all of them."""
     into.mkdir(parents=True, exist_ok=True)
     settings = {"WEBHOOK_ALLOW": "127.0.0.1"}
     with (
@@ -44,7 +44,8 @@ def main(into: Path) -> None:
     ):
         ids = asyncio.run(rehearse(up.family, OPERATOR)) | asyncio.run(keep_books(up.url, OPERATOR))
         with chromium() as browser:
-            for name, (path, screen) in PICTURES.items():
+            for name in names or PICTURES:
+                path, screen = PICTURES[name]
                 walker = Walker(browser, up.url, viewport=screen)
                 if path != "/login":
                     walker.log_in(*OPERATOR)
@@ -58,4 +59,4 @@ def main(into: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"), *sys.argv[2:])

@@ -44,9 +44,10 @@ select day, id, account_id, 1, 'h' || n % 50 || '.example.org:443', 'https://h/'
     case when state = 1 then now() + interval '1 hour' end,
     case when state = 4 then 10 when state = 0 then 0 else 1 end, settled_at, 0, posted_at
 from (
-    select *, case n % 60 when 0 then 4 when 20 then 1 when 40 then 0 else 3 end as state from (
-        select *, row_number() over () as n from (
-            select * from task where state = 1 order by day desc, posted_at desc limit $1
+    select b.*, case n % 60 when 0 then 4 when 20 then 1 when 40 then 0 else 3 end as state from (
+        select a.*, row_number() over () as n from (
+            select day, id, account_id, settled_at, posted_at from task
+            where state = 1 order by day desc, posted_at desc limit $1
         ) a order by posted_at
     ) b
 ) c
