@@ -197,6 +197,24 @@ def _records(db: Database, settings: Settings) -> Records:
     )
 
 
+def _counter(
+    db: Database,
+    settings: Settings,
+    models: Models,
+    catalogue: Catalogue,
+    pacer: Pacer,
+    meter: Meter,
+    lease: Lease,
+    settler: Settler,
+    disk: Disk,
+) -> Counter:
+    cap = settings.provider_cap()
+    acceptor = Acceptor(db, Waker(db), utc_now, cap, gather_for(settings), disk)
+    live = Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap, pacer=pacer, disk=disk)
+    judge = _judge(catalogue, settings)
+    return Counter(acceptor, live, catalogue, judge, Rates(db), meter, pacer.keys, models.names)
+
+
 def console(
     stack: contextlib.AsyncExitStack,
     db: Database,
@@ -271,20 +289,16 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
         stack.enter_context(background(catalogue.keep_fresh()))
         meter = _metering(stack, db)
-        rates = Rates(db)
-        cap_of_all = settings.provider_cap()
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
-        acceptor = Acceptor(db, Waker(db), utc_now, cap_of_all, gather_for(settings), disk)
-        live = Live(db, lease, models.providers, settler, utc_now, cap_of_all=cap_of_all, pacer=pacer, disk=disk)
-        judge = _judge(catalogue, settings)
+        counter = _counter(db, settings, models, catalogue, pacer, meter, lease, settler, disk)
         api = Api(
-            acceptor,
-            Once(db, acceptor, utc_now, idempotency),
+            counter.acceptor,
+            Once(db, counter.acceptor, utc_now, idempotency),
             collector,
-            live,
+            counter.live,
             catalogue,
-            judge,
+            counter.judge,
             utc_now,
             settings.body_bytes,
             pacer.keys.fault,
@@ -292,23 +306,19 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()
-        counter = Counter(acceptor, live, catalogue, judge, rates, meter, pacer.keys, models.names)
         pages = console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping)
-        own = Own(db, utc_now, settings.body_bytes, catalogue)
+        health = Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk)
         app = create_app(
             api.operations()
             + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
-            + own.operations()
+            + Own(db, utc_now, settings.body_bytes, catalogue).operations()
             + RawReplies(db, utc_now).operations(),
-            RateLimits(rates, utc_now, meter.count),
+            RateLimits(counter.rates, utc_now, meter.count),
             settings.allowance(),
             passwords,
             utc_now,
-            [
-                *Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk).routes(),
-                *(pages.routes() if pages else []),
-            ],
+            [*health.routes(), *(pages.routes() if pages else [])],
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))
