@@ -184,7 +184,7 @@ STATEMENTS: dict[str, Callable[[Some], Made]] = {
         (
             *(TOKEN, s.now.date(), s.leased, [1] * GROUP, [20000] * GROUP, [None] * GROUP, [0] * GROUP),
             *([b"[]" * 500] * GROUP, s.now, s.leased[:100], [2] * 100, ["h:1"] * 100, ["http://h:1/"] * 100),
-            *([b""] * 100, [b"{}"] * GROUP, [None] * GROUP),
+            *([b""] * 100, [b"{}"] * GROUP, [None] * GROUP, [b"{}"] * GROUP),
         ),
         *(85, "queue_pkey"),
     ),
