@@ -62,6 +62,9 @@ OTHER = "11201415-0003-0613-0000-5d0c1be9a7f3"
 
 @as_json
 def test_nobody_writes_json_lines_of_their_own(log: io.StringIO) -> None:
+    for one in logging.getLogger().handlers[:]:
+        if type(one).__module__.startswith("_pytest"):  # xdist cannot bring half a surrogate pair home
+            logging.getLogger().removeHandler(one)
     forged = 'x"}\n{"level":"error"}\r\x1b[2J\x85\u2028\0é🚆\udcff'
     logging.getLogger("restante.api").error("GET %s: refused", forged)
     [line] = log.getvalue().splitlines()
