@@ -147,7 +147,7 @@ async def test_hot_statements_never_read_whole_tables_at_group_size(dsn: str, db
         "settle": (
             *(1, now.date(), ids, [1] * 1_000, [20000] * 1_000, [None] * 1_000, [0] * 1_000, [b"[]"] * 1_000, now),
             *(ids, [2] * 1_000, ["h:1"] * 1_000, ["http://h:1/"] * 1_000, [b""] * 1_000),
-            *([b"{}"] * 1_000, [now.date()] * 1_000),
+            *([b"{}"] * 1_000, [now.date()] * 1_000, [None] * 1_000),
         ),
         "collect": (now.date(), [1] * 1_000, ids, 1),
         "waiting_deliveries": ("", 0, 1_000),

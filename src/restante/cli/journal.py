@@ -31,10 +31,10 @@ _LOST: Final = frozenset(
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """The first line: which run this is. `digest` is of all tasks as they are posted."""
+    """The first line: which run this is. `fingerprint` is of all tasks as they are posted."""
 
     run: str
-    digest: str
+    fingerprint: str
     tasks: int
     url: str
     login: str
@@ -219,7 +219,7 @@ class Journal:
                 f"{self.path} is of a run that was posted to {begun.url} as {begun.login}.",
                 f"Go on there, or: {self._anew}",
             )
-        if begun.digest != self.run.digest:
+        if begun.fingerprint != self.run.fingerprint:
             raise OperatorError(
                 f"{self.path} is of an unfinished run, and its prompts or options were others ({begun.tasks:,} tasks).",
                 f"Go on with those, or: {self._anew}",

@@ -85,16 +85,17 @@ def _greet(loaded: Settings, restante: Running) -> None:
         "embedded": "embedded: the offline demonstration model SmolLM2-135M answers every Gemini name, in English only",
         "scripted": "scripted: deterministic answers for tests and rehearsals, no model at all",
     }
-    print(f"restante is up at {restante.url}")
-    print(f"  login     {restante.login}")
-    print(f"  password  {_where_password(loaded, restante)}")
-    print(f"  provider  {words[gemini_names(loaded)]}")
-    if loaded.console != "off":
-        print(f"  console   {restante.url}/console")
-    print(f"  docs      {restante.url}/docs")
     known = restante.password if restante.password and sys.stdout.isatty() else "PASSWORD"
-    print(f"  try       curl -u '{restante.login}:{known}' {restante.url}{FAMILY}/models")
-    sys.stdout.flush()
+    lines = [
+        f"restante is up at {restante.url}",
+        f"  login     {restante.login}",
+        f"  password  {_where_password(loaded, restante)}",
+        f"  provider  {words[gemini_names(loaded)]}",
+        *([f"  console   {restante.url}/console"] if loaded.console != "off" else []),
+        f"  docs      {restante.url}/docs",
+        f"  try       curl -u '{restante.login}:{known}' {restante.url}{FAMILY}/models",
+    ]
+    print("\n".join(lines), flush=True)  # at once: who waits for the first finds the others
 
 
 def _where_password(loaded: Settings, restante: Running) -> str:

@@ -38,7 +38,7 @@ class Form(msgspec.Struct, frozen=True):
 
     account_id: int
     token: str
-    digest: bytes
+    fingerprint: bytes
 
 
 class FormUsed(RestanteError):
@@ -93,16 +93,16 @@ class Deeds:
         kept = None if place in self._doing else await self._find(*place)
         running = self._doing.get(place)  # after the look: sent twice at once, and one of them was faster
         if running is not None:
-            if running[0] != form.digest:
+            if running[0] != form.fingerprint:
                 raise FormUsed(Deed("it is being done"))
             return running[1]
         if kept is not None:
-            if kept[0] != form.digest:
+            if kept[0] != form.fingerprint:
                 raise FormUsed(kept[1])
             return asyncio.create_task(_said(kept[1]))
         task = asyncio.create_task(self._do(form, work))
         task.add_done_callback(lambda done: self._ended(place, done))
-        self._doing[place] = (form.digest, task)
+        self._doing[place] = (form.fingerprint, task)
         return task
 
     async def close(self, seconds: float) -> None:
@@ -119,7 +119,7 @@ class Deeds:
             now = self._clock()
             body = msgspec.json.encode(msgspec.structs.replace(deed, secret=None))
             if not await idempotency.keep(
-                db, form.account_id, _OURS + form.token, Kept(form.digest, body), now, now - self._lifetime
+                db, form.account_id, _OURS + form.token, Kept(form.fingerprint, body), now, now - self._lifetime
             ):
                 raise _Taken
             kept = True

@@ -137,7 +137,7 @@ class Models:
             confirm = self._acting.unconfirmed(
                 request,
                 "Pause a model",
-                f"Tasks of {names} wait, whoever posted them, and its live tasks are refused with 50303. New tasks are"
+                f"Tasks of {names} wait, whoever posted them, and its live tasks are refused. New tasks are"
                 " accepted and wait behind them; their deadlines go on.",
                 "Pause it",
                 back=PATH,
