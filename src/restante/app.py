@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, cast
 
 import uvicorn
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from restante.config import Settings
@@ -239,6 +240,15 @@ def _counter(
     return Counter(acceptor, live, catalogue, judge, Rates(db), meter, pacer.keys, models.names)
 
 
+def _unlisted(
+    db: Database, settings: Settings, passwords: Passwords, models: Models, pacer: Pacer, disk: Disk
+) -> list[BaseRoute]:
+    """Paths that no client needs to know."""
+    health = Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk)
+    figures = Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names))
+    return [*health.routes(), *MetricsPage(figures, db, passwords, settings.metrics_token).routes()]
+
+
 def console(
     stack: contextlib.AsyncExitStack,
     db: Database,
@@ -310,9 +320,8 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         idempotency = timedelta(hours=settings.idempotency_hours)
         settler = Settler(db, utc_now, counting(stack, db).settled)
         stack.push_async_callback(settler.idle, settings.drain_seconds)
-        stack.enter_context(background(keep_days(db, utc_now)))
-        stack.enter_context(background(keep_swept(db, utc_now, idempotency)))
-        stack.enter_context(background(catalogue.keep_fresh()))
+        for loop in (keep_days(db, utc_now), keep_swept(db, utc_now, idempotency), catalogue.keep_fresh()):
+            stack.enter_context(background(loop))
         meter = _metering(stack, db)
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
@@ -331,8 +340,9 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()
-        pages = console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping)
-        health = Health(db, lambda: pacer.keys.faults(models.names), len(models.names), disk)
+        unlisted = _unlisted(db, settings, passwords, models, pacer, disk)
+        if pages := console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping):
+            unlisted += pages.routes()
         app = create_app(
             api.operations()
             + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
@@ -343,16 +353,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
             settings.allowance(),
             passwords,
             utc_now,
-            [
-                *health.routes(),
-                *MetricsPage(
-                    Exposition("api", db, _gauges(pacer, disk), InstallationFigures(db, models.names)),
-                    db,
-                    passwords,
-                    settings.metrics_token,
-                ).routes(),
-                *(pages.routes() if pages else []),
-            ],
+            unlisted,
             room := Room(),
         )
         connections = Connections()

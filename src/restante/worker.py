@@ -101,15 +101,20 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             min(settings.concurrency, sum(provider.concurrency for provider in models.providers)),
         )
         stack.enter_context(background(_warn_of_gone_models(db, models.providers)))
-        for other, tasks in (await queue.unserved(db, models.names)).items():
-            log.warning(
-                "%d tasks wait for provider %s, which this worker does not serve: start one with its settings, or"
-                " cancel them (restante task cancel)", tasks, other,
-            )  # fmt: skip
+        await _warn_of_unserved(db, models.names)
         if (address := settings.metrics_address()) is not None:
             stack.enter_context(background(_tell(address, db, settings, pacer, models.names, runner)))
         with background(lease.until_outdated(runner.run())) as claiming:
             yield claiming
+
+
+async def _warn_of_unserved(db: Database, names: Sequence[str]) -> None:
+    """Say at the start which tasks wait for providers that this worker does not serve."""
+    for other, tasks in (await queue.unserved(db, names)).items():
+        log.warning(
+            "%d tasks wait for provider %s, which this worker does not serve: start one with its settings, or"
+            " cancel them (restante task cancel)", tasks, other,
+        )  # fmt: skip
 
 
 async def _tell(

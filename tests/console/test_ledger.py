@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restante.core.spreadsheet import cell
 from restante.flow import verdict
 from restante.store import books_ledger, ledger
 from restante.store.books_ledger import Entry, Place, Span
 from restante.store.database import Database
-from restante.web.console.spreadsheet import cell, lines
+from restante.web.console.spreadsheet import lines
 from restante.wiring import utc_now
 from tests.console.person import person
 from tests.support import OPERATOR, Http, Restante, open_account, task

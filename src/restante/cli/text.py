@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
+from restante.core import spreadsheet
+
 _SUSPECTS: Final = re.compile(r"[^\t\n -~\u00a0-\u00ac\u00ae-\u02ff]")
 _JOINERS: Final = "\u200c\u200d"  # of Indian and Arabic scripts, and of composed emoji: they hide nothing
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _HARMFUL_IN_JSON: Final = re.compile(r"[^\n -~\u00a0-\u00ac\u00ae-\u02ff]")
-_FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -55,8 +56,7 @@ def _in_json(found: re.Match[str]) -> str:
 def cell(text: str) -> str:
     """A text as a cell of a CSV file that people open in a spreadsheet: one that would be taken for a formula gets an
     apostrophe before it, control characters are written out, tabs and line breaks stay."""
-    shown = visible(text, lines=True)
-    return f"'{shown}" if _FORMULA.match(shown) else shown
+    return spreadsheet.cell(visible(text, lines=True))
 
 
 def say(text: str) -> None:

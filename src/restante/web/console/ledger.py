@@ -20,6 +20,7 @@ from restante.core.limits import (
     CONSOLE_LIST_ROWS,
     VERDICTS_SHOWN,
 )
+from restante.core.spreadsheet import cell
 from restante.core.task import Function, parse_id
 from restante.flow.deeds import Deed, Keep
 from restante.flow.verdict import Auditor
@@ -33,7 +34,7 @@ from restante.web.console.acting import Acting, operator_only, place
 from restante.web.console.desk import Desk, Invalid, action, pages
 from restante.web.console.gate import PREFIX, form_of, viewer_of
 from restante.web.console.places import UUID
-from restante.web.console.spreadsheet import amount, cell, lines
+from restante.web.console.spreadsheet import amount, lines
 
 log = logging.getLogger("restante.console")
 
