@@ -312,31 +312,24 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         reopened = asyncio.Event()
         pacer = Pacer(db, models.providers, on_change=reopened.set, counts=counts)
         await pacer.begin()
-        stack.enter_context(background(pacer.keep()))
-        stack.enter_context(background(_list_again(catalogue, reopened)))
         lease = Lease(db, f"api {socket.gethostname()} {os.getpid()}", settings.lease_seconds, counts=counts)
         await lease.begin()
         stack.push_async_callback(lease.end)
         idempotency = timedelta(hours=settings.idempotency_hours)
         settler = Settler(db, utc_now, counting(stack, db).settled)
         stack.push_async_callback(settler.idle, settings.drain_seconds)
-        for loop in (keep_days(db, utc_now), keep_swept(db, utc_now, idempotency), catalogue.keep_fresh()):
+        models_kept = (pacer.keep(), catalogue.keep_fresh(), _list_again(catalogue, reopened))
+        for loop in (*models_kept, keep_days(db, utc_now), keep_swept(db, utc_now, idempotency)):
             stack.enter_context(background(loop))
         meter = _metering(stack, db)
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
         counter = _counter(db, settings, models, catalogue, pacer, meter, lease, settler, disk)
+        once = Once(db, counter.acceptor, utc_now, timedelta(hours=settings.idempotency_hours))
         api = Api(
-            counter.acceptor,
-            Once(db, counter.acceptor, utc_now, idempotency),
-            collector,
-            counter.live,
-            catalogue,
-            counter.judge,
-            utc_now,
-            settings.body_bytes,
+            counter.acceptor, once, collector, counter.live, catalogue, counter.judge, utc_now, settings.body_bytes,
             pacer.keys.fault,
-        )
+        )  # fmt: skip
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())
         stopping = asyncio.Event()

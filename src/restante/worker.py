@@ -90,8 +90,7 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             batcher = Batcher(
                 db, lease, sending, plan(settings.gather_seconds(), settings.gemini_batch_hours * 3_600),
                 projects=lambda: pacer.keys.projects(sending.name), render=answer_result, envelope=postback,
-                clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake,
-                on_settled=pulse.settled,
+                clock=utc_now, on_ready=runner.wake, on_owed=deliverer.wake, on_settled=pulse.settled,
             )  # fmt: skip
             stack.enter_context(background(batcher.run()))
         stack.push_async_callback(runner.drain, settings.drain_seconds)
