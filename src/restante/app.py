@@ -325,7 +325,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         collector = Collector(db, utc_now, settings.ready_hours * 3_600)
         disk = _watched(stack, settings)
         counter = _counter(db, settings, models, catalogue, pacer, meter, lease, settler, disk)
-        once = Once(db, counter.acceptor, utc_now, timedelta(hours=settings.idempotency_hours))
+        once = Once(db, counter.acceptor, utc_now, idempotency)
         api = Api(
             counter.acceptor, once, collector, counter.live, catalogue, counter.judge, utc_now, settings.body_bytes,
             pacer.keys.fault,
