@@ -104,7 +104,7 @@ def test_a_page_changes_by_itself_and_keeps_what_was_opened(
             await http.post([task("appears by itself", tag="fresh")])
 
     _elsewhere(post)
-    page.wait_for_selector("tbody tr .state.done", timeout=15_000)
+    page.wait_for_selector("tbody tr .state.done", timeout=60_000)
     page = walker.open("/")
     page.wait_for_selector("#live-state.on")
     page.wait_for_selector("#plot canvas")
@@ -112,7 +112,7 @@ def test_a_page_changes_by_itself_and_keeps_what_was_opened(
     before = page.text_content("figcaption")
     _elsewhere(post)
     page.wait_for_function(
-        "was => document.querySelector('figcaption').textContent !== was", arg=before, timeout=15_000
+        "was => document.querySelector('figcaption').textContent !== was", arg=before, timeout=60_000
     )
     assert page.locator("details[open]").count() == 1 and page.locator("#plot canvas").count() == 1
     assert walker.complaints == []

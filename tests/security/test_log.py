@@ -90,7 +90,7 @@ def test_a_traceback_is_in_its_line(log: io.StringIO) -> None:
 @as_json
 async def test_lines_say_whom_they_are_about(log: io.StringIO) -> None:
     """A task that the message names, else the one that is worked for, whoever logs; an account that calls."""
-    logger = logging.getLogger("restante.gemini")
+    logger = logging.getLogger("restante.here")  # of nobody else, whose level a test may have changed
 
     async def run() -> None:
         current.task.set(TASK)

@@ -177,12 +177,14 @@ class Database(Session):
             self._pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
-        """One transaction on one connection. Raises DatabaseLost, Conflict."""
+    async def transaction(self, *, reads: bool = False) -> AsyncIterator[Session]:
+        """One transaction on one connection; one that `reads` sees everything as of one moment, and writes nothing.
+        Raises DatabaseLost, Conflict."""
+        options = {"isolation": "repeatable_read", "readonly": True} if reads else {}
         with our_errors():
             await self._make_certain()
             async with self._pool.acquire() as connection:
-                async with connection.transaction():
+                async with connection.transaction(**options):
                     yield Session(connection)
                 _refuse_doubt(connection)
 

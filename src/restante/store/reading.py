@@ -1,4 +1,4 @@
-"""Reading for people: a transaction that writes nothing and whose statements end after a while.
+"""Reading for people: a transaction of one moment that writes nothing and whose statements end after a while.
 
 The only place with a statement time-out, and it is around no money (CONTRIBUTING, "Data").
 """
@@ -23,7 +23,7 @@ class TooSlow(RestanteError):
 async def reading(db: Database, seconds: float) -> AsyncIterator[Session]:
     """A transaction that only reads, each statement at most so long. Raises DatabaseLost, TooSlow."""
     try:
-        async with db.transaction() as tx:
+        async with db.transaction(reads=True) as tx:
             await tx.rows("console_reading", str(int(seconds * 1_000)))
             yield tx
     except DatabaseLost as error:
