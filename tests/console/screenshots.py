@@ -20,7 +20,7 @@ BYTES_MAX: Final = 150 * 1024  # of a picture
 PICTURES: Final = {
     "overview": ("/", WIDE),
     "tasks": ("/tasks", {"width": 1200, "height": 680}),
-    "task": ("/tasks/{searched}", {"width": 1120, "height": 660}),
+    "task": ("/tasks/{searched}", {"width": 1160, "height": 660}),
     "task-failed": ("/tasks/{failed}", {"width": 1160, "height": 600}),
     "task-phone": ("/tasks/{searched}", PHONE),
     "login": ("/login", WIDE),
