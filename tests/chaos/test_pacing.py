@@ -79,8 +79,8 @@ def answered(made: House, ids: list[str], seconds: float) -> None:
 @pytest.mark.parametrize("tasks", [700, pytest.param(2_000, marks=pytest.mark.long)])
 def test_three_workers_use_a_quota_and_never_pass_it(tmp_path: Path, tasks: int) -> None:
     """Issue 4, proof 5: no rolling minute above the quota, nothing lost; another model beside it, posted after it, does
-    not wait for it. The short form runs beside browsers and databases, and its minute is six seconds: what stands still for
-    a tenth of one comes in a bunch. That no call is too many, and all is done in 1.1 × tasks / quota, is the long form's."""
+    not wait for it. The short form runs beside browsers and databases, and its minute is six seconds: what stands still
+    for a moment comes in a bunch. That no call is too many, and all is done in time, is the long form's."""
     quotas = Quotas(per_minute={FLASH: QUOTA}, minute=MINUTE)
     with (
         gemini(quotas=quotas) as emulator,
