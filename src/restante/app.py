@@ -9,16 +9,14 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import uvicorn
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
 
 from restante.config import Settings
 from restante.core.errors import OperatorError
-from restante.core.limits import KEEP_ALIVE_SECONDS, LAST_CALL_SECONDS
+from restante.core.limits import LAST_CALL_SECONDS
 from restante.flow import accounts
 from restante.flow.accept import Acceptor, Waker
 from restante.flow.collect import Collector
@@ -41,7 +39,7 @@ from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
 from restante.web.auth import Passwords
-from restante.web.closing import ClosingProtocol, refuse_newcomers
+from restante.web.closing import refuse_newcomers
 from restante.web.connections import Connections
 from restante.web.console.books import Counter, Terms, books
 from restante.web.console.console import Console
@@ -60,6 +58,7 @@ from restante.web.rate_limit import RateLimits
 from restante.web.raw_replies import RawReplies
 from restante.web.records import Records
 from restante.web.room import Room
+from restante.web.server import Server, http_server
 from restante.web.wire import postback
 from restante.webhooks.address_guard import AllowList
 from restante.wiring import Models, background, build_models, counting, gather_for, gemini_names, tracing, utc_now
@@ -117,8 +116,8 @@ def address(server: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that says when it answers, without signal handlers of its own: the process has one place for signals."""
+class _Server(Server):
+    """The API's, which says when it answers."""
 
     def __init__(self, config: uvicorn.Config, app: FastPath, stopping: asyncio.Event, *, shared: bool) -> None:
         """`stopping` is set when it stops. `shared`: others listen on its socket too."""
@@ -139,10 +138,6 @@ class _Server(uvicorn.Server):
             if refuse_newcomers(own):
                 await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
 
 
 async def _answers(server: _Server) -> None:
@@ -278,23 +273,6 @@ def console(
         Nudges(desk.reads, stopping),
         [*overview.routes(), *Tasks(desk).routes(), *TaskView(desk).routes(), *books(stack, desk, terms, counter)],
         https=settings.console == "https",
-    )
-
-
-def http_server(app: ASGIApp, connections: Connections, drain_seconds: float) -> uvicorn.Config:
-    """How the API is served; `connections` has to be kept (Connections.keep)."""
-    return uvicorn.Config(
-        app,
-        http=cast("type[asyncio.Protocol]", partial(ClosingProtocol, connections)),
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        loop="none",
-        proxy_headers=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=int(drain_seconds) + 1,
     )
 
 

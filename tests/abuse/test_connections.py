@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, cast
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from restante.app import _Server, http_server, listen
+from restante.app import _Server, listen
 from restante.config import Settings
 from restante.core.limits import HTTP_HEADER_BYTES, HTTP_HEADERS, HTTP_PIPELINED
 from restante.web.connections import Connections
 from restante.web.fast_path import FastPath
+from restante.web.server import http_server
 from restante.wiring import background
 
 MIB = 1024 * 1024

@@ -97,7 +97,6 @@ CONSOLE_ACCOUNTS_LISTED: Final = 200  # in the operator's choice of accounts; ot
 # --- the console's books and deeds (docs/console.md) -------------------------------------------------------------
 CONSOLE_LOOKED: Final = 2_000  # webhooks, or an account's tasks, that one page of webhooks goes over: some 20 ms
 CONSOLE_COUNTED: Final = 5_000  # counts of what waits go no further; beyond, they say so
-CONSOLE_LIST_ROWS: Final = 50  # rows of a page of webhooks, transfers or accounts
 CONSOLE_LEDGER_DAYS: Final = 30  # that a statement goes back at first
 CONSOLE_LEDGER_DAYS_MAX: Final = 400  # in one statement: a year, and a month to compare it with
 CONSOLE_CSV_ROWS: Final = 1_000_000  # of one file: spreadsheets read 1,048,576

@@ -80,22 +80,22 @@ class Settler:
         token, day = key
         began = observed.now()
 
-        async def write(again: bool) -> Sequence[bool]:
+        async def write(again: bool) -> set[str]:
             settled = await self._db.settled(lambda: queue.settle(self._db, token, day, self._clock(), members), day)
             if again:
                 settled |= await self._settled_before(day, [one for one in members if one.id not in settled])
-            self._on_settled((one.id, one.state) for one in members if one.id in settled)
-            return [one.id in settled for one in members]
+            return settled
 
         # Repeating is safe: had the lost statement been committed, its queue rows are gone and nothing is settled
         # twice.
-        done = await stored(
+        settled = await stored(
             self._db,
             write,
             lambda error: log.warning("%d answers are kept until the database is back: %s", len(members), error),
         )
-        observed.settled(members, {one.id for one, did in zip(members, done, strict=True) if did}, began)
-        return done
+        self._on_settled((one.id, one.state) for one in members if one.id in settled)
+        observed.settled(members, settled, began)
+        return [one.id in settled for one in members]
 
     async def _settled_before(self, day: date, members: Sequence[Settlement]) -> set[str]:
         """Which of these ended as we said: their commit went through although its reply was lost."""

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import cast
+from collections.abc import Sequence
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from restante.core.limits import KEEP_ALIVE_SECONDS, METRICS_RETRY_SECONDS
-from restante.web.closing import ClosingProtocol
+from restante.core.limits import METRICS_RETRY_SECONDS
 from restante.web.connections import Connections
+from restante.web.server import Server, http_server
 
 log = logging.getLogger("restante.metrics")
-
-
-class _Server(uvicorn.Server):
-    """Without signal handlers of its own: the process has one place for signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def keep_serving(address: tuple[str, int], routes: Sequence[BaseRoute]) -> None:
@@ -48,20 +36,7 @@ async def keep_serving(address: tuple[str, int], routes: Sequence[BaseRoute]) ->
 
 async def _serve(listening: socket.socket, routes: Sequence[BaseRoute]) -> None:
     connections = Connections()
-    server = _Server(
-        uvicorn.Config(
-            Starlette(routes=list(routes)),
-            http=cast("type[asyncio.Protocol]", partial(ClosingProtocol, connections)),
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            loop="none",
-            proxy_headers=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-        )
-    )
+    server = Server(http_server(Starlette(routes=list(routes)), connections))
     looking, serving = asyncio.create_task(connections.keep()), asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await asyncio.shield(serving)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from restante.core.allowance import Allowance
 from restante.core.limits import (
     ACCOUNTS_MAX,
-    CONSOLE_LIST_ROWS,
+    CONSOLE_ROWS,
     LOGIN_CHARS,
     PASSWORD_OVERLAP_HOURS_MAX,
     TAG_CHARS,
@@ -81,12 +81,12 @@ class Accounts:
         today = self._clock().date()
         found = await self._desk.reads.look(
             lambda tx: stored.page(
-                tx, int(after), contains or None, today, CONSOLE_LIST_ROWS + 1,
+                tx, int(after), contains or None, today, CONSOLE_ROWS + 1,
                 paused=which == "paused", owing=which == "owing",
             )
         )  # fmt: skip
-        shown = found[:CONSOLE_LIST_ROWS]
-        more = len(found) > CONSOLE_LIST_ROWS
+        shown = found[:CONSOLE_ROWS]
+        more = len(found) > CONSOLE_ROWS
         data = {
             "accounts": [_summary(one) for one in shown],
             "more": place(PATH, login=contains, which=which, after=shown[-1].account.id) if more else None,

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from restante.core.limits import (
     CONSOLE_ATTEMPTS,
     CONSOLE_COUNTED,
-    CONSOLE_LIST_ROWS,
     CONSOLE_LOOKED,
     CONSOLE_PAYLOAD_BYTES,
     CONSOLE_RESEND_TASKS,
+    CONSOLE_ROWS,
     ERROR_DAYS,
     RESULT_DAYS,
 )
@@ -156,12 +156,12 @@ class Deliveries:
         if account_id is None or wanted.stages == (Stage.GIVEN_UP,):
             [below] = places.read(after, tuple[_Id]) or [None]
             if wanted.stages == (Stage.GIVEN_UP,):
-                return await stored.given_up(tx, account_id, wanted.host, below, CONSOLE_LIST_ROWS, tried_since)
-            return await stored.of_all(tx, wanted, below, CONSOLE_LIST_ROWS, tried_since)
+                return await stored.given_up(tx, account_id, wanted.host, below, CONSOLE_ROWS, tried_since)
+            return await stored.of_all(tx, wanted, below, CONSOLE_ROWS, tried_since)
         last = places.read(after, tuple[_Moment, _Uuid])
         since = now - timedelta(days=self._result_days + 1)
         until = now + timedelta(minutes=1) if last is None else last[0] + timedelta(microseconds=1)
-        return await stored.of_account(tx, account_id, wanted, since, until, last, CONSOLE_LIST_ROWS, tried_since)
+        return await stored.of_account(tx, account_id, wanted, since, until, last, CONSOLE_ROWS, tried_since)
 
     async def webhook(self, request: Request) -> Response:
         """One: where it goes, what it says, and each attempt."""

@@ -17,7 +17,7 @@ from restante.core.limits import (
     CONSOLE_CSV_ROWS,
     CONSOLE_LEDGER_DAYS,
     CONSOLE_LEDGER_DAYS_MAX,
-    CONSOLE_LIST_ROWS,
+    CONSOLE_ROWS,
     VERDICTS_SHOWN,
 )
 from restante.core.spreadsheet import cell
@@ -103,7 +103,7 @@ class Ledger:
         operator = viewer_of(request).operator
 
         async def look(tx: Any) -> Any:
-            entries = await _entries(tx, account, asked, after, CONSOLE_LIST_ROWS + 1)
+            entries = await _entries(tx, account, asked, after, CONSOLE_ROWS + 1)
             whole = await stored.totals(tx) if account is None else None
             said = await stored.verdicts(tx, VERDICTS_SHOWN) if operator else []
             today = self._clock().date()
@@ -111,14 +111,14 @@ class Ledger:
             return entries, whole, said, one
 
         entries, whole, said, one = await self._desk.reads.look(look)
-        shown = entries[:CONSOLE_LIST_ROWS]
+        shown = entries[:CONSOLE_ROWS]
         chosen = {
             "account": account.login if account is not None and operator else None,
             "kind": asked.kind,
             "from": asked.since.isoformat(),
             "to": asked.until.isoformat(),
         }
-        more = len(entries) > CONSOLE_LIST_ROWS
+        more = len(entries) > CONSOLE_ROWS
         data = {
             "account": None if one is None else one.account,
             "spent_today": None if one is None else one.spent_today,
