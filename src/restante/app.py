@@ -38,7 +38,7 @@ from restante.store.database import Database
 from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
-from restante.web.auth import Passwords
+from restante.web.auth import Door, Passwords
 from restante.web.closing import refuse_newcomers
 from restante.web.connections import Connections
 from restante.web.console.books import Counter, Terms, books
@@ -314,22 +314,23 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         unlisted = _unlisted(db, settings, passwords, models, pacer, disk)
         if pages := console(stack, db, settings, passwords, pepper, models, pacer, counter, stopping):
             unlisted += pages.routes()
+        rates, door = RateLimits(counter.rates, utc_now, meter.count), Door(passwords, Room())
+        family = api.operations()
         app = create_app(
-            api.operations()
+            family
             + Appendix(db, models.names, meter, utc_now, pacer.keys.faults).operations()
             + _records(db, settings).operations()
             + Own(db, utc_now, settings.body_bytes, catalogue).operations()
             + RawReplies(db, utc_now).operations(),
-            RateLimits(counter.rates, utc_now, meter.count),
+            rates,
             settings.allowance(),
-            passwords,
+            door,
             utc_now,
             unlisted,
-            room := Room(),
         )
         connections = Connections()
         stack.enter_context(background(connections.keep()))
-        fast = FastPath(app, passwords, collector, meter.count, room)
+        fast = FastPath(app, door, rates, collector, family)
         config = http_server(fast, connections, settings.drain_seconds)
         server = _Server(config, fast, stopping, shared=settings.fd is not None)
         task = asyncio.create_task(_serve(server, server_socket, lease))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -21,9 +22,10 @@ from restante.core.errors import OK_CODE, OK_MESSAGE, InternalError, InvalidBody
 from restante.core.limits import CALL_BODY_BYTES_FREE, GZIP_MEMBERS
 from restante.flow.collect import Fetched
 from restante.web import body
-from restante.web.auth import BasicAuth, Caller
+from restante.web.auth import BasicAuth, Caller, Door
 from restante.web.fast_path import FastPath, HttpProtocol
 from restante.web.room import Room
+from restante.web.wire import FAMILY
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop
 
@@ -110,7 +112,7 @@ async def test_who_has_too_many_calls_at_work_is_told_503() -> None:
         sent.append(message)
 
     receive: Any = None
-    auth = BasicAuth(app, Everybody(), Room(calls=1))  # type: ignore[arg-type]
+    auth = BasicAuth(app, Door(Everybody(), Room(calls=1)))  # type: ignore[arg-type]
     scope = {"type": "http", "path": "/v3/x", "method": "GET", "headers": []}
     first = asyncio.create_task(auth(dict(scope), receive, send))
     await asyncio.sleep(0)
@@ -124,30 +126,36 @@ async def test_who_has_too_many_calls_at_work_is_told_503() -> None:
         await auth(dict(scope), receive, send)
 
 
-async def test_a_task_get_has_its_place_until_it_is_written() -> None:
-    """It goes past the framework, and not past the bound: the next one is told 503 by the long way."""
-    account = SimpleNamespace(account_id=1, allowance=UNLIMITED)
+async def test_a_call_past_the_framework_has_its_place_until_it_is_written() -> None:
+    account = Caller(1, "somebody", UNLIMITED)
     found = Fetched(OK_CODE, OK_MESSAGE, b"{}", b"[]")
     passwords, collector = Mock(check=AsyncMock(return_value=account)), Mock(task_get=AsyncMock(return_value=found))
+    rates = Mock(judge=AsyncMock(return_value=None))
     room = Room(calls=1)
-    fast = FastPath(Mock(), passwords, collector, Mock(), room)
-    scope = {"path": "/", "headers": []}
-    reply = await fast.task_get(scope, "an id")
-    assert reply is not None and await fast.task_get(scope, "an id") is None
+    fast = FastPath(Mock(), Door(passwords, room), rates, collector, ())
+    path = f"{FAMILY}/task_get/{uuid4()}"
+    way = fast.way("GET", path)
+    assert way is not None
+    scope = {"method": "GET", "path": path, "headers": []}
+    reply = await way(scope, AsyncMock())
+    assert (reply.status, (await way(scope, AsyncMock())).status) == (200, 503)
     go = asyncio.Event()
     protocol = HttpProtocol.__new__(HttpProtocol)
     protocol.flow = Mock(write_paused=True, drain=go.wait)
-    answered = SimpleNamespace(task_get=AsyncMock(return_value=reply))
-    cycle: Any = SimpleNamespace(scope={}, disconnected=True)
-    writing = asyncio.create_task(protocol._task_get(cycle, answered, ""))
+    cycle: Any = SimpleNamespace(scope=scope, receive=None, disconnected=True)
+    writing = asyncio.create_task(protocol._go(cycle, AsyncMock(return_value=reply)))
     await asyncio.sleep(0)
     assert room.enter(1) is None, "its client does not read"
     go.set()
     await writing
     collector.task_get.side_effect = RuntimeError("broken")
-    assert await fast.task_get(scope, "an id") is None
-    place = room.enter(1)
-    assert place is not None
+    broken = await way(scope, AsyncMock())
+    assert broken.status == 500 and broken.place is not None
+    broken.place.leave()
+    rates.judge.side_effect = asyncio.CancelledError
+    with pytest.raises(asyncio.CancelledError):
+        await way(scope, AsyncMock())
+    assert room.enter(1) is not None
 
 
 @pytest.fixture

@@ -325,7 +325,7 @@ async def _run(app: Any, request: Request, send: Any) -> None:
 
 
 def _paths(path: str) -> None:
-    fast: Any = FastPath(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+    fast: Any = FastPath(_NOTHING, _NOTHING, _NOTHING, _NOTHING, ())
     for asked in (path, f"{FAMILY}/task_get/{path}"):
         found = fast.asked_for("GET", asked)
         assert found is None or asked == f"{FAMILY}/task_get/{found}"

@@ -1,21 +1,42 @@
-"""task_get past the framework, byte by byte: connections that stay, that end, that carry several calls at once."""
+"""Calls past the framework, byte by byte: connections that stay, that end, that carry several calls at once; and that
+they are answered as the framework would."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import json
+import re
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 from http.client import HTTPResponse
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive
 
-from restante.web.fast_path import HttpProtocol
+from restante.core.allowance import UNLIMITED
+from restante.flow.disk import DiskFull
+from restante.flow.rates import Verdict
+from restante.store.errors import DatabaseLost
+from restante.web.application import create_app
+from restante.web.auth import Caller, Door
+from restante.web.fast_path import FastPath, HttpProtocol
+from restante.web.operation import Operation
+from restante.web.rate_limit import RateLimits
+from restante.web.respond import json_text
+from restante.web.room import Room
+from restante.web.wire import FAMILY
 from tests.support import Http, Restante, task
 from tests.web.calls import Shop, basic, open_shop
 
@@ -145,7 +166,82 @@ def test_of_two_proofs_the_first_counts_as_on_every_path(restante: Restante, sho
 async def test_a_call_that_breaks_leaves_no_client_waiting() -> None:
     protocol = HttpProtocol.__new__(HttpProtocol)
     protocol.transport = Mock()
-    broken = SimpleNamespace(task_get=AsyncMock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
-        await protocol._task_get(SimpleNamespace(scope={}), broken, "")  # type: ignore[arg-type]
+        await protocol._go(SimpleNamespace(scope={}, receive=None), AsyncMock(side_effect=MemoryError))  # type: ignore[arg-type]
     protocol.transport.close.assert_called_once()
+
+
+async def _long(app: ASGIApp, scope: dict[str, Any], body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with contextlib.suppress(RuntimeError):  # raised again behind its 500, for the server's log
+        await app(dict(scope), _receiver(body), send)
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(one.get("body", b"") for one in sent[1:])
+
+
+def _receiver(body: bytes) -> Receive:
+    return AsyncMock(return_value={"type": "http.request", "body": body, "more_body": False})
+
+
+async def _answers(request: Request) -> Response:
+    size = int(await request.body())
+    return json_text(b"x" * size)
+
+
+def _raises(error: Exception) -> Callable[[Request], Awaitable[Response]]:
+    return AsyncMock(side_effect=error)
+
+
+@pytest.mark.parametrize("encoding", ["gzip, br", "identity"])
+@pytest.mark.parametrize(
+    ("endpoint", "size", "allowed", "right"),
+    [
+        (_answers, 10, None, True),
+        (_answers, 5_000, None, True),
+        (_answers, 300_000, None, True),
+        (_answers, 10, True, True),
+        (_answers, 10, False, True),
+        (_answers, 10, None, False),
+        (_raises(DatabaseLost("gone")), 0, None, True),
+        (_raises(DatabaseLost("gone")), 0, True, True),
+        (_raises(DiskFull()), 0, None, True),
+        (_raises(RuntimeError("nobody thought of it")), 0, None, True),
+    ],
+)
+async def test_both_ways_answer_the_same(
+    endpoint: Callable[[Request], Awaitable[Response]], size: int, allowed: bool | None, right: bool, encoding: str
+) -> None:
+    operation = Operation(
+        group="", name="live", method="POST", path=f"{FAMILY}/live", summary="", description="", endpoint=endpoint,
+        rate="live",
+    )  # fmt: skip
+    caller = Caller(1, "somebody", msgspec.structs.replace(UNLIMITED, live=0 if allowed is None else 7))
+    door = Door(Mock(check=AsyncMock(return_value=caller if right else None)), Room())
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    took = Verdict(bool(allowed), 7, 3)
+    rates = RateLimits(Mock(take=AsyncMock(return_value=took)), lambda: now)
+    fast = FastPath(
+        create_app([operation], rates, UNLIMITED, door, lambda: now), door, rates, Mock(), [operation]
+    )  # fmt: skip
+    headers = [(b"accept-encoding", encoding.encode()), (b"authorization", b"Basic x")]
+    scope = {
+        "type": "http", "method": "POST", "path": operation.path, "headers": headers, "query_string": b"",
+        "http_version": "1.1", "scheme": "http", "server": ("h", 1), "client": None, "root_path": "",
+    }  # fmt: skip
+    way = fast.way("POST", operation.path)
+    assert way is not None and fast.way("GET", operation.path) is None
+    short = await way(scope, _receiver(b"%d" % size))
+    status, said, body = await _long(fast, scope, b"%d" % size)
+    told = {name: value for name, value in short.headers if name != b"content-length"}
+    assert said.pop(b"content-length") == b"%d" % len(body)
+    assert (short.status, told) == (status, said)
+    assert _without_id(short.body, told) == _without_id(body, said)
+
+
+def _without_id(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+    """Two refusals differ in their ids, and in how long they took."""
+    plain = gzip.decompress(body) if headers.get(b"content-encoding") == b"gzip" else body
+    return re.sub(rb'"(id|time)":"[^"]*"', b"", plain)

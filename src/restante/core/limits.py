@@ -74,6 +74,7 @@ RESEND_IDS: Final = 100  # webhook_resend, a call (contract §3.10)
 
 DOCS_CACHE_SECONDS: Final = 300  # /openapi.json and /docs: they change when restante is updated, no sooner
 GZIP_FROM_BYTES: Final = 1_024  # smaller answers are sent as they are: one packet either way
+GZIP_THREAD_BYTES: Final = 128 * 1024  # larger ones are compressed beside the event loop, which it would stop for 1 ms
 
 # --- the console (docs/console.md) -----------------------------------------------------------------------------
 CONSOLE_SESSION_SECONDS: Final = 12 * 3_600.0  # from logging in: a working day

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,27 +11,22 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from restante.core.allowance import Allowance
-from restante.core.errors import InternalError, InvalidPath, NotFound
+from restante.core.errors import InvalidPath, NotFound
 from restante.core.limits import GZIP_FROM_BYTES
 from restante.core.task import Function
-from restante.flow.disk import DiskFull
-from restante.store.errors import DatabaseLost
 from restante.web import wire
-from restante.web.auth import BasicAuth, Passwords
+from restante.web.auth import BasicAuth, Door
 from restante.web.formats import Formats
 from restante.web.openapi import document
 from restante.web.operation import Operation
 from restante.web.pages import Documentation
 from restante.web.rate_limit import RateLimits
-from restante.web.respond import account_of, answer, json_text, mint, path_of
-from restante.web.room import Room
-
-log = logging.getLogger("restante.api")
+from restante.web.respond import FORESEEN, account_of, answer, failed, json_text, mint, path_of
 
 _OUR_APIS = ("/v3/ai_optimization", "/v3/appendix")  # inside them a wrong path is 40402, elsewhere 40400
 
@@ -41,13 +35,12 @@ def create_app(
     operations: Sequence[Operation],
     rates: RateLimits,
     allowance: Allowance,
-    passwords: Passwords,
+    door: Door,
     clock: Callable[[], datetime],
     others: Sequence[BaseRoute] = (),
-    room: Room | None = None,
 ) -> Starlette:
     """These operations, and the pages that document them. `allowance` is the installation's; `others` are paths that no
-    client needs to know. `room` is the process's."""
+    client needs to know."""
     pages = Documentation(document(operations, allowance))
 
     async def unknown_path(request: Request, _: Exception) -> Response:
@@ -59,31 +52,19 @@ def create_app(
         entry = wire.entry(task_id, path_of(request), refusal=InvalidPath())
         return answer([msgspec.structs.replace(entry, data=None)], time.perf_counter())
 
-    async def no_database(request: Request, error: Exception) -> Response:
-        log.error("%s %s: 50000, for want of the database: %s", request.method, request.url.path, error)
-        return json_text(wire.refused_call(InternalError()), 500)
-
-    async def disk_full(request: Request, _: Exception) -> Response:
-        return json_text(wire.refused_call(InternalError()), 500)  # said once in the log, by flow/disk
-
-    async def gone(request: Request, _: Exception) -> Response:
-        return Response()  # nobody reads it
-
     async def broken(request: Request, error: Exception) -> Response:
-        return json_text(wire.refused_call(InternalError()), 500)  # the traceback is logged by the server
+        return failed(request.scope, error)
 
     app = Starlette(
         routes=[operation.route(rates) for operation in operations] + pages.routes() + [*others],
         middleware=[
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=1),
-            Middleware(BasicAuth, passwords=passwords, room=room or Room()),
+            Middleware(BasicAuth, door=door),
             Middleware(Formats),  # inside: a 401 is the same bytes whatever was asked for
         ],
         exception_handlers={
             HTTPException: unknown_path,
-            DatabaseLost: no_database,
-            DiskFull: disk_full,
-            ClientDisconnect: gone,
+            **dict.fromkeys(FORESEEN, broken),
             Exception: broken,
         },
     )

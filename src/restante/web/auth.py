@@ -26,7 +26,7 @@ from restante.store import accounts
 from restante.store.accounts import Credentials
 from restante.store.database import Database
 from restante.store.errors import DatabaseLost
-from restante.web.room import Room
+from restante.web.room import Place, Room
 from restante.web.wire import UNAUTHORIZED_BODY, refused_call
 
 log = logging.getLogger("restante.auth")
@@ -113,42 +113,54 @@ def _traceparent(scope: Scope) -> str | None:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
 
 
-class BasicAuth:
-    """Pure ASGI: lets a call under /v3 through with `scope["account_id"]`, `scope["login"]` and `scope["allowance"]`,
-    or answers the 401 body. `scope["place"]` is the call's place in `room`, which the account may have used up: 503."""
+class Door:
+    """Lets calls in: those with a right password, to which their account has room."""
 
-    def __init__(self, app: ASGIApp, passwords: Passwords, room: Room) -> None:
-        self._app = app
+    def __init__(self, passwords: Passwords, room: Room) -> None:
         self._passwords = passwords
         self._room = room
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
-            await self._app(scope, receive, send)
-            return
+    async def admit(self, scope: Scope) -> Place | Response:
+        """The call's place, to be left when it is answered, and `scope["account_id"]`, `scope["login"]`,
+        `scope["allowance"]` and `scope["place"]` set; or why not: 401, 503 (its account has used up its room), 500."""
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
             caller = await self._passwords.check(header.decode("latin-1"))
         except DatabaseLost as error:
             HTTP_TURNED_AWAY.add(1, "database")
             log.error("%s: 50000, no password can be checked until the database is back: %s", scope["path"], error)
-            await _JSON_500(scope, receive, send)
-            return
+            return _JSON_500
         if caller is None:
             HTTP_TURNED_AWAY.add(1, "credentials")
-            await _JSON_401(scope, receive, send)
-            return
+            return _JSON_401
         place = self._room.enter(caller.account_id)
         if place is None:
             HTTP_TURNED_AWAY.add(1, "room")
-            await _JSON_503(scope, receive, send)
-            return
+            return _JSON_503
         scope["account_id"], scope["login"], scope["allowance"] = caller.account_id, caller.login, caller.allowance
         scope["place"] = place
         current.account.set(caller.account_id)
         if TRACES.recorder is not None:
             current.traceparent.set(_traceparent(scope))
+        return place
+
+
+class BasicAuth:
+    """Pure ASGI: a call under /v3 goes through once the door has admitted it."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+            await self._app(scope, receive, send)
+            return
+        admitted = await self._door.admit(scope)
+        if isinstance(admitted, Response):
+            await admitted(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         finally:
-            place.leave()
+            admitted.leave()

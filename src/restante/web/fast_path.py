@@ -1,65 +1,86 @@
-"""task_get past the framework. It is called once a task, and the layers around it cost more than it does (measured).
+"""The family's calls past the framework: the layers around them cost more than they do (measured).
 
-What is unusual about a call goes the long way: other formats, rates, wrong passwords, anything that goes wrong.
+What is unusual goes the long way, through Starlette, and is answered the same: other formats, other paths.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import time
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, cast
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from restante.core.allowance import Endpoint
-from restante.core.errors import InternalError
-from restante.core.limits import GZIP_FROM_BYTES
+from restante.core.limits import GZIP_FROM_BYTES, GZIP_THREAD_BYTES
 from restante.flow.collect import Collector
 from restante.observing.metrics import HTTP_REQUESTS, HTTP_SECONDS
-from restante.store.errors import DatabaseLost
 from restante.web import wire
-from restante.web.auth import Passwords
+from restante.web.auth import Door
 from restante.web.connections import Guarded
-from restante.web.rate_limit import Count
-from restante.web.room import Place, Room
+from restante.web.operation import Operation
+from restante.web.rate_limit import RateLimits, told
+from restante.web.respond import FORESEEN, failed, json_text
+from restante.web.room import Place
 
 log = logging.getLogger("restante.api")
 
-_ENDPOINT: Final[Endpoint] = "task_get"
-_PATH_PARTS: Final = (*wire.FAMILY_PATH, _ENDPOINT)
+_TASK_GET: Final[Endpoint] = "task_get"
+_PATH_PARTS: Final = (*wire.FAMILY_PATH, _TASK_GET)
 _PREFIX: Final = "/" + "/".join((*_PATH_PARTS, ""))
 _PATH_CHARS: Final = len(_PREFIX) + 36
 _SLASHES: Final = _PREFIX.count("/")  # a path that goes on has more, another format a dot
-_JSON: Final = b"content-type: application/json\r\n"
-_VARY: Final = b"vary: Accept-Encoding\r\n"
-_GZIPPED: Final = b"content-encoding: gzip\r\n"
 
 
-class _Reply(NamedTuple):
-    """An HTTP answer, its own headers written out."""
+class Reply(NamedTuple):
+    """An HTTP answer, but for the headers that all answers have."""
 
     status: int
-    headers: bytes
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
     place: Place | None = None  # to be left when it is written
 
 
-class FastPath:
-    """The ASGI application: `app`, and beside it what HttpProtocol asks instead. `count` is told of those calls, which
-    take their places in the `room` as all others do."""
+#: Answers a call.
+Way = Callable[[Scope, Receive], Awaitable[Reply]]
+#: Makes the answer of one that was admitted, and may go on.
+_Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
 
-    def __init__(self, app: ASGIApp, passwords: Passwords, collector: Collector, count: Count, room: Room) -> None:
+
+class FastPath:
+    """The ASGI application: `app`, and beside it what HttpProtocol asks instead. Those of the `operations` that have a
+    rate are answered here, through the same `door` and by the same `rates`."""
+
+    def __init__(
+        self, app: ASGIApp, door: Door, rates: RateLimits, collector: Collector, operations: Sequence[Operation]
+    ) -> None:
         self._app = app
-        self._passwords = passwords
+        self._door = door
+        self._rates = rates
         self._collector = collector
-        self._count = count
-        self._room = room
+        self._ways: dict[tuple[str, str], Way] = {
+            (one.method, one.path): partial(self._call, one.rate, _asked(one))
+            for one in operations
+            if one.rate is not None and "{" not in one.path
+        }
         self.closing = False  # the process stops: connections end with their next answer (web/closing.py)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
+
+    def way(self, method: str, path: str) -> Way | None:
+        """What answers such a call; None: the long way."""
+        task_id = self.asked_for(method, path)
+        if task_id is not None:
+            return partial(self._call, _TASK_GET, partial(self._task_get, task_id))
+        return self._ways.get((method, path))
 
     def asked_for(self, method: str, path: str) -> str | None:
         """The id of the task that a call asks task_get for; None: it is another call."""
@@ -67,42 +88,61 @@ class FastPath:
             return None
         return None if "." in path or path.count("/") != _SLASHES else path[len(_PREFIX) :]
 
-    async def task_get(self, scope: Scope, task_id: str) -> _Reply | None:
-        """What task_get answers; None: go the long way."""
-        started = time.perf_counter()
-        proof, encodings, place = None, b"", None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                proof = value if proof is None else proof  # the first, as BasicAuth reads it
-            elif name == b"accept-encoding":
-                encodings += value
+    async def _call(self, name: Endpoint, endpoint: _Endpoint, scope: Scope, receive: Receive) -> Reply:
+        place = await self._door.admit(scope)
+        if isinstance(place, Response):
+            return Reply(place.status_code, place.raw_headers, bytes(place.body))
         try:
-            caller = await self._passwords.check((proof or b"").decode("latin-1"))
-            if caller is None or caller.allowance.task_get:
-                return None
-            place = self._room.enter(caller.account_id)
-            if place is None:
-                return None
-            found = await self._collector.task_get(caller.account_id, task_id)
-            self._count(caller.account_id, _ENDPOINT)
-            HTTP_REQUESTS.add(1, _ENDPOINT, "200")
-            HTTP_SECONDS.observe(time.perf_counter() - started, _ENDPOINT)
-            entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - started)
-            body = wire.envelope([entry], elapsed=time.perf_counter() - started)
-            headers = _JSON + _VARY
-            if b"gzip" in encodings and len(body) >= GZIP_FROM_BYTES:
-                headers, body = headers + _GZIPPED, gzip.compress(body, 1, mtime=0)
-            reply, place = _Reply(200, headers, body, place), None
-            return reply
-        except DatabaseLost as error:
-            log.error("GET %s: %d, for want of the database: %s", scope["path"], InternalError.code, error)
-            HTTP_REQUESTS.add(1, _ENDPOINT, "500")
-            return _Reply(500, _JSON, wire.refused_call(InternalError()))
-        except Exception:  # said by the long way, where it happens again; asking twice changes nothing
-            return None
-        finally:
-            if place is not None:
-                place.leave()
+            response = await self._answer(name, endpoint, scope, receive)
+            headers, body = response.raw_headers, bytes(response.body)
+            if len(body) >= GZIP_FROM_BYTES:
+                headers, body = await _compressed(scope, headers, body)
+        except BaseException:
+            place.leave()
+            raise
+        return Reply(response.status_code, headers, body, place)
+
+    async def _answer(self, name: Endpoint, endpoint: _Endpoint, scope: Scope, receive: Receive) -> Response:
+        """What the long way has a layer each for: the rate, the endpoint, what it raises, the metrics."""
+        began = time.perf_counter()
+        try:
+            verdict = await self._rates.judge(scope, name)
+            if verdict is None or verdict.allowed:
+                response = await endpoint(scope, receive)
+            else:
+                response = await self._rates.refusal(scope, receive, name, verdict, began)
+            if verdict is not None:
+                response.raw_headers += told(verdict)
+        except Exception as error:
+            if not isinstance(error, FORESEEN):
+                log.exception("%s %s broke", scope["method"], scope["path"])
+            response = failed(scope, error)
+        HTTP_REQUESTS.add(1, name, str(response.status_code))
+        HTTP_SECONDS.observe(time.perf_counter() - began, name)
+        return response
+
+    async def _task_get(self, task_id: str, scope: Scope, receive: Receive) -> Response:
+        """It is called once a task, so that a Request, and its path read again, would show."""
+        began = time.perf_counter()
+        found = await self._collector.task_get(scope["account_id"], task_id)
+        entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - began)
+        return json_text(wire.envelope([entry], elapsed=time.perf_counter() - began))
+
+
+def _asked(operation: Operation) -> _Endpoint:
+    return lambda scope, receive: operation.endpoint(Request(scope, receive))
+
+
+async def _compressed(
+    scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """As the client wants it. What takes long is done beside the event loop."""
+    varying = [*headers, (b"vary", b"Accept-Encoding")]
+    if not any(b"gzip" in value for name, value in scope["headers"] if name == b"accept-encoding"):
+        return varying, body
+    if len(body) < GZIP_THREAD_BYTES:
+        return [*varying, (b"content-encoding", b"gzip")], gzip.compress(body, 1, mtime=0)
+    return [*varying, (b"content-encoding", b"gzip")], await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
 
 
 class HttpProtocol(Guarded):
@@ -110,23 +150,20 @@ class HttpProtocol(Guarded):
     cost was spent between uvicorn's protocol and the application (measured)."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        task_id = app.asked_for(cycle.scope["method"], cycle.scope["path"]) if isinstance(app, FastPath) else None
-        if task_id is None:
+        way = app.way(cycle.scope["method"], cycle.scope["path"]) if isinstance(app, FastPath) else None
+        if way is None:
             super()._start_asgi_task(cycle, app)
             return
-        task = self.loop.create_task(self._task_get(cycle, app, task_id))
+        task = self.loop.create_task(self._go(cycle, way))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    async def _task_get(self, cycle: RequestResponseCycle, app: Any, task_id: str) -> None:
+    async def _go(self, cycle: RequestResponseCycle, way: Way) -> None:
         try:
-            reply: _Reply | None = await app.task_get(cycle.scope, task_id)
+            reply = await way(cast("Scope", cycle.scope), cast("Receive", cycle.receive))
         except BaseException:  # nobody else would answer: a client must not wait for what will not come
             self.transport.close()
             raise
-        if reply is None:
-            await cycle.run_asgi(app)
-            return
         try:
             if self.flow.write_paused:
                 await self.flow.drain()
@@ -136,10 +173,13 @@ class HttpProtocol(Guarded):
         if cycle.disconnected:
             return
         cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
         head = [STATUS_LINE[reply.status]]
-        for name, value in cycle.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        head += (reply.headers, b"content-length: %d\r\n" % len(reply.body))
+        for name, value in (*cycle.default_headers, *reply.headers):
+            if name != b"content-length":
+                head += (name, b": ", value, b"\r\n")
+        head.append(b"content-length: %d\r\n" % len(reply.body))
         head += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", reply.body)
         self.transport.write(b"".join(head))
         if not cycle.keep_alive:

@@ -56,26 +56,32 @@ class RateLimits:
         """An endpoint's application with its rate before it."""
 
         async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-            self._count(scope["account_id"], endpoint)
-            allowance: Allowance = scope["allowance"]
-            limit = allowance.rate(endpoint)
-            if not limit:
-                await app(scope, receive, send)
-                return
             started = time.perf_counter()
-            verdict = await self._rates.take(scope["account_id"], endpoint, limit)
-            told = _telling(verdict, send)
-            if verdict.allowed:
-                await app(scope, receive, told)
+            verdict = await self.judge(scope, endpoint)
+            if verdict is None:
+                await app(scope, receive, send)
+            elif verdict.allowed:
+                await app(scope, receive, _telling(verdict, send))
             else:
-                await _drain(receive)
-                await self._refusal(scope, endpoint, limit, started)(scope, receive, told)
+                refused = await self.refusal(scope, receive, endpoint, verdict, started)
+                await refused(scope, receive, _telling(verdict, send))
 
         return limited
 
-    def _refusal(self, scope: Scope, endpoint: Endpoint, limit: int, started: float) -> Response:
-        """§12.6: HTTP 200, the code and message in the envelope and in its single task."""
-        refusal = RateExceeded(f"{limit} >= {limit}")
+    async def judge(self, scope: Scope, endpoint: Endpoint) -> Verdict | None:
+        """What the account's rate says of a call, which is counted; None: there is no rate. Raises DatabaseLost."""
+        self._count(scope["account_id"], endpoint)
+        allowance: Allowance = scope["allowance"]
+        limit = allowance.rate(endpoint)
+        return await self._rates.take(scope["account_id"], endpoint, limit) if limit else None
+
+    async def refusal(
+        self, scope: Scope, receive: Receive, endpoint: Endpoint, verdict: Verdict, started: float
+    ) -> Response:
+        """§12.6: HTTP 200, the code and message in the envelope and in its single task. `started` by
+        time.perf_counter."""
+        await _drain(receive)
+        refusal = RateExceeded(f"{verdict.limit} >= {verdict.limit}")
         task_id = mint(self._clock(), scope["account_id"], _FUNCTIONS[endpoint])
         path = scope["path"].strip("/").split("/")
         entry = wire.entry(task_id, path, refusal=refusal, origin=wire.origin_of(endpoint))
@@ -84,19 +90,21 @@ class RateLimits:
         return Response(body, media_type="application/json")
 
 
+def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """The headers that a verdict is told in (§1.3)."""
+    return [(b"x-ratelimit-limit", b"%d" % verdict.limit), (b"x-ratelimit-remaining", b"%d" % verdict.remaining)]
+
+
 def _telling(verdict: Verdict, send: Send) -> Send:
     """A `send` that adds the headers to whatever is answered."""
-    headers = [
-        (b"x-ratelimit-limit", b"%d" % verdict.limit),
-        (b"x-ratelimit-remaining", b"%d" % verdict.remaining),
-    ]
+    headers = told(verdict)
 
-    async def told(message: Message) -> None:
+    async def telling(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *headers]
         await send(message)
 
-    return told
+    return telling
 
 
 async def _drain(receive: Receive) -> None:

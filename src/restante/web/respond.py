@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from restante.core.allowance import Allowance
+from restante.core.errors import InternalError
 from restante.core.task import Function, mint_id
+from restante.flow.disk import DiskFull
+from restante.store.errors import DatabaseLost
 from restante.web import wire
+
+log = logging.getLogger("restante.api")
+
+#: What calls raise although nothing is wrong with the program. A full disk is said once, by flow/disk.
+FORESEEN: Final = (ClientDisconnect, DatabaseLost, DiskFull)
 
 
 def account_of(request: Request) -> int:
@@ -52,3 +63,12 @@ def answer(entries: Sequence[wire.TaskEntry], started: float, *, cost: int = 0) 
 def json_text(body: bytes, status: int = 200) -> Response:
     """A JSON text as it is."""
     return Response(body, status, media_type="application/json")
+
+
+def failed(scope: Scope, error: Exception) -> Response:
+    """What is answered to a call that raised: 50000. Of what is not FORESEEN whoever caught it shows the traceback."""
+    if isinstance(error, ClientDisconnect):
+        return Response()  # nobody reads it
+    if isinstance(error, DatabaseLost):
+        log.error("%s %s: 50000, for want of the database: %s", scope["method"], scope["path"], error)
+    return json_text(wire.refused_call(InternalError()), 500)
