@@ -21,7 +21,7 @@ from restante.flow.collect import Collector
 from restante.flow.end import cancel, expire
 from restante.flow.erase import erase
 from restante.flow.expire import keep_deadlines, keep_retention, keep_swept
-from restante.store import erasure, idempotency, queue, tasks
+from restante.store import console, erasure, idempotency, queue, tasks
 from restante.store.database import Database
 from restante.store.idempotency import Kept
 from restante.web.wire import postback
@@ -48,6 +48,8 @@ async def test_cancelling_by_id_by_tag_and_all(shop: Shop, db: Database) -> None
     assert await cancel(db, utc_now(), postback, account_id=shop.id) == []
     assert {one.id for one in await shop.collector.ready(shop.id)} == {*ids[1:], *tagged}, "nobody waits for ever"
     assert (await shop.account()).balance == parse_usd("10")
+    minutes = await console.minutes(db, shop.id, utc_now() - timedelta(hours=1))
+    assert sum(one.failed for one in minutes) == 5, "the console shows them as ended"
     assert not await differences(db)
 
 

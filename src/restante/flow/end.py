@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 
 from restante.core.errors import TaskFailed
 from restante.core.limits import END_BATCH, LEASE_SECONDS
+from restante.core.task import State
 from restante.flow import observed
 from restante.flow.deliver import Envelope, with_webhooks
+from restante.flow.pulse import Pulse
 from restante.flow.settle import failed
 from restante.store import accounts, queue
 from restante.store.database import Database
@@ -72,6 +74,7 @@ async def _end(
 ) -> list[str]:
     token = secrets.randbits(63)
     await queue.register(db, token, f"ending tasks: {why}", LEASE_SECONDS)
+    pulse = Pulse(db, lambda: now)
     ended: list[str] = []
     beyond = queue.BEFORE_ALL
     try:
@@ -89,10 +92,12 @@ async def _end(
                 began = observed.now()
                 settled = await db.settled(lambda: queue.settle(db, token, day, now, group))  # noqa: B023
                 observed.settled(group, settled, began)
+                pulse.settled((one, State.FAILED) for one in settled)
                 ended += settled
             await queue.heartbeat(db, token, LEASE_SECONDS)
     finally:
         async with db.transaction() as tx:
             await queue.retire(tx, token)
             await queue.free(tx, [token], lost=False)
+        await pulse.flush()
     return ended
