@@ -153,7 +153,7 @@ def test_a_wrong_key_and_then_a_good_one(tmp_path: Path) -> None:
         started = time.monotonic()
         [live] = made.http(lambda http: http.post([task()], "live"))["tasks"]
         assert live["status_code"] == 50301 and "(API key rejected)" in live["status_message"] and live["cost"] == 0
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 20
         assert made.http(lambda http: http.get("models"))["tasks"][0]["result"] == models
         assert made.sql("select count(*) from queue where state = 0 and tries = 0")[0][0] == len(ids)
         assert not [one for one in emulator.requests if one.method == "POST"], "not one call for each queued task"

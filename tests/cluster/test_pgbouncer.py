@@ -55,7 +55,7 @@ async def test_a_pooler_is_known_and_nothing_is_prepared(pooled_dsn: str) -> Non
         async with db.transaction() as tx:
             assert await queue.ensure_lane(tx, "scripted", "", "m")
     woken = SimpleNamespace(notified=True, wake=lambda: None)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await _listen(databases[0], woken)  # type: ignore[arg-type]  # it leaves no LISTEN in a session of others
     assert not woken.notified
     for db in databases:

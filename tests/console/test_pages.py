@@ -51,7 +51,7 @@ async def post(http: Http, *tasks: dict[str, Any]) -> list[str]:
 async def test_the_overview_says_what_happened(http: Http, browser: Visitor, shop: Shop) -> None:
     await post(http, task("one"), task("two"), task("three [[fail=no]]"))
     await listed(http, 3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:  # the minute's figures are written once a second
             seen = await browser.json("/overview.json")
             if sum(one["done"] + one["failed"] for one in seen["minutes"]) == 3:

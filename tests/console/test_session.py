@@ -149,7 +149,7 @@ async def test_a_changed_password_ends_its_sessions(restante: Restante) -> None:
         await asyncio.sleep(CREDENTIALS_SECONDS + 0.2)  # what is believed that long
         assert (await browser.get("/")).status == 200
         assert (await asyncio.to_thread(restante.run, "account", "password", login)).returncode == 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await browser.get("/")).status == 200:
                 await asyncio.sleep(0.1)
 

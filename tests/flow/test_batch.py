@@ -385,7 +385,7 @@ async def test_what_gathers_does_not_wait_for_all_that_is_due(office: Office, mo
     monkeypatch.setattr(batcher, "step", busy)
     running = asyncio.create_task(batcher.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(await office.known()) < 2:
                 await asyncio.sleep(0.01)
     finally:

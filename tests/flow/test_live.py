@@ -85,7 +85,7 @@ async def test_a_caller_who_hangs_up_is_still_settled(shop: Shop, db: Database) 
     asking.cancel()
     await asyncio.wait([asking])
     provider.go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await shop.account()).held:
             await asyncio.sleep(0.01)
     assert (await shop.account()).spent == parse_usd("0.0006")
@@ -102,7 +102,7 @@ async def test_live_tasks_of_a_dead_process_are_refunded_by_a_worker(shop: Shop,
     assert await reap(db) == 1
     async with working(shop) as runner:
         runner.wake()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await shop.account()).held:
                 await asyncio.sleep(0.02)
         await until(lambda: runner.in_flight == 0)

@@ -153,7 +153,7 @@ async def test_a_listing_that_is_just_being_committed_stops_the_mark(shop: Shop,
         await record_failures(shop, on=tx)
         moving = asyncio.create_task(marks.advance(shop.id))
         watch = await asyncpg.connect(dsn)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await watch.fetchval("select exists (select from pg_locks where not granted)"):
                 await asyncio.sleep(0.01)  # that somebody waits for a lock sends no event
         await watch.close()

@@ -312,7 +312,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_again(shop: Shop, db: Data
     await shop.claim(lease.token)
     lease.doubt()
     claiming = asyncio.create_task(runner.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await provider.asked.wait()
     provider.go_on.set()
     assert (await finished(shop, task_id))[0] == 20000

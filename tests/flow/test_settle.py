@@ -259,7 +259,7 @@ async def test_who_stops_waits_for_what_is_being_settled_but_not_for_ever(
     monkeypatch.setattr(db, "rows", slow)
     settling = asyncio.create_task(shop.settler.settle(success(token, task_id)))
     await reached.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await shop.settler.idle(0.01)
     assert not settling.done()
     go_on.set()

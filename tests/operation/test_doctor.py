@@ -256,7 +256,7 @@ async def test_vacuum(patient: Ill, db: Database) -> None:
     async with db._pool.acquire() as connection:
         await connection.execute("select pg_stat_force_next_flush()")
         await connection.execute("update account set login = login")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while levels(found := await server.vacuum(patient(db), 0)) == {Level.OK}:
             await asyncio.sleep(0.05)  # statistics are written behind the transactions
     assert any("account has" in one.said and "VACUUM account" in one.remedy for one in found)

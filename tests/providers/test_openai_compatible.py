@@ -227,7 +227,7 @@ async def test_no_more_calls_than_slots(emulator: OpenAIEmulator) -> None:
     emulator.script += [wait, wait]
     async with provider_of(emulator, concurrency=2) as provider:
         calls = [asyncio.create_task(provider.generate(call())) for _ in range(3)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(emulator.heard) < 2:
                 await asyncio.sleep(0.01)  # the server says nothing
         late = await provider.generate(call(seconds=0.2))

@@ -81,7 +81,7 @@ async def test_who_lives_is_named_and_nothing_is_migrated(old: Database) -> None
     await old._pool.execute("delete from worker")
     await live(old, "worker shop 17", 1.0)
     beating = asyncio.create_task(beat())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(OperatorError, match="1 process of an older restante runs: worker shop 17"):
             await old.migrate(wait=True)
     beating.cancel()
