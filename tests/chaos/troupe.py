@@ -23,6 +23,7 @@ from tests.support import COMMAND, START_SECONDS, Process
 
 LEASE_SECONDS = 2.0
 CUT_SECONDS = 3.5  # without the database: longer than a lease
+STOPPED_SECONDS = 1.0  # within a lease: long enough to ask a database that is there what a process holds
 AHEAD_MOST = 18 * 3_600  # seconds that a clock may be ahead: an id is looked for until tomorrow, a key kept for a day
 UP = {
     "worker": re.compile("the worker serves"),
@@ -202,7 +203,16 @@ class Troupe:
 
     async def stop(self, member: Member) -> list[str]:
         """SIGSTOP; what it holds then, once the statements that it had sent are done."""
-        member.process.signal(signal.SIGSTOP)
+        while True:
+            member.process.signal(signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(STOPPED_SECONDS):
+                    return await self._held_at_last(member)
+            except TimeoutError:  # PostgreSQL is down, and whoever is stopped may be about to start it
+                member.process.signal(signal.SIGCONT)
+                await self.database.rows("select 1")
+
+    async def _held_at_last(self, member: Member) -> list[str]:
         before: list[str] | None = None
         for _ in range(10):
             await asyncio.sleep(0.03)
