@@ -10,6 +10,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -107,7 +108,8 @@ async def connected(settings: Settings, *, report: Report = log.info) -> AsyncIt
             server = EmbeddedPostgres(settings.data_dir)
             await _started(server, report)
             stack.push_async_callback(asyncio.to_thread, server.stop)
-            db = Database(server.dsn, connections=settings.database_connections, revive=server.ensure_running)
+            revive = partial(server.ensure_running, report)
+            db = Database(server.dsn, connections=settings.database_connections, revive=revive)
         await db.open()
         stack.push_async_callback(db.close)
         yield db

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from restante.core.errors import OperatorError
-from restante.store import embedded_postgres
+from restante.store import embedded_postgres, process_table
 from restante.store.embedded_postgres import EmbeddedPostgres
 from tests.store.embedded import (
     Reports,
@@ -90,7 +90,8 @@ async def test_settings(data_dir: Path) -> None:
 
 
 async def test_a_kernel_that_hides_processes_is_no_obstacle(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_postgres, "_command_line", lambda pid: None)
+    for module in (embedded_postgres, process_table):
+        monkeypatch.setattr(module, "command_line", lambda pid: None)
     with EmbeddedPostgres(data_dir) as first:
         pid = postmaster(data_dir)
         with EmbeddedPostgres(data_dir):
@@ -251,7 +252,27 @@ def test_waiting_for_another_process_is_reported(data_dir: Path) -> None:
             assert reports.any.wait(30)
         thread.join()
         second.stop()
-        assert reports == ["Another restante process is starting or stopping PostgreSQL ..."]
+        assert reports == [f"Another restante process (pid {os.getpid()}) is starting or stopping PostgreSQL ..."]
+
+
+def test_a_frozen_process_that_keeps_others_from_starting_it_is_named(data_dir: Path) -> None:
+    """Who looks after an installation that does not come back has to find it."""
+    hold = "import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_RDWR); fcntl.flock(lock, fcntl.LOCK_EX); "
+    hold += "os.pwrite(lock, b'%d' % os.getpid(), 0); print('held', flush=True); sys.stdin.read()"
+    with EmbeddedPostgres(data_dir) as server:
+        command = [sys.executable, "-c", hold, str(data_dir / "postgres" / "start.lock")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout and holder.stdout.readline() == b"held\n"
+            holder.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+            reports = Reports()
+            thread = threading.Thread(target=server.ensure_running, args=[reports])
+            thread.start()
+            assert reports.any.wait(30)
+            holder.kill()
+            thread.join()
+    [said] = reports
+    assert f"(pid {holder.pid}, which is stopped: continue it, or kill it)" in said
 
 
 def test_a_recovering_server_is_waited_for(data_dir: Path) -> None:

@@ -54,6 +54,7 @@ from restante.store.embedded_places import (
     make_socket_directory,
     socket_directory,
 )
+from restante.store.process_table import children, command_line, exists, is_server_child, stopped
 from restante.store.service_user import Way, find_way, give, open_directory, replace_file, user_name
 
 Report = Callable[[str], None]
@@ -123,18 +124,18 @@ class EmbeddedPostgres:
             with self._explained(), self._start_lock(silent):
                 self._leave(self._users_lock)
 
-    def ensure_running(self) -> bool:
+    def ensure_running(self, report: Report = silent) -> bool:
         """Start the server again if it died while in use; call it when a connection is lost. Says whether it did.
 
         Any number of processes may call it at once: the first one acts, the others find it done.
         """
         if self._users_lock is None or self._way is None:
             raise RuntimeError("this EmbeddedPostgres is not started")
-        with self._explained(), self._start_lock(silent) as lock:
+        with self._explained(), self._start_lock(report) as lock:
             still_ours = (
                 self._users_lock is not None
             )  # else we left while waiting for the lock: no server without a user
-            return still_ours and self._bring_up(self._way, lock, silent)
+            return still_ours and self._bring_up(self._way, lock, report)
 
     @property
     def exists(self) -> bool:
@@ -195,7 +196,8 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _start_lock(self, report: Report) -> Iterator[int]:
-        """Be the only one who starts or stops the server. Whoever holds the lock lives, so the wait has no limit."""
+        """Be the only one who starts or stops the server. Whoever holds the lock lives, so the wait has no limit: of
+        one that is frozen (SIGSTOP, a paused container) nobody knows how far it came. Its pid is in the file."""
         descriptor = _open_lock(self._home / "start.lock")
         try:
             patience = _Patience(report)
@@ -204,7 +206,11 @@ class EmbeddedPostgres:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    patience.pause("Another restante process is starting or stopping PostgreSQL")
+                    patience.pause(
+                        f"Another restante process ({_holder(descriptor)}) is starting or stopping PostgreSQL"
+                    )
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -295,9 +301,9 @@ class EmbeddedPostgres:
         return pid if pid > 0 and self._is_server(pid) else None
 
     def _is_server(self, pid: int) -> bool:
-        arguments = _command_line(pid)
+        arguments = command_line(pid)
         if arguments is None:
-            return _exists(pid) and probe(self._socket) is not Probe.SILENT
+            return exists(pid) and probe(self._socket) is not Probe.SILENT
         return arguments[0].endswith(b"/postgres") and os.fsencode(self._cluster) in arguments
 
     def _leave(self, users_lock: int) -> None:
@@ -315,13 +321,13 @@ class EmbeddedPostgres:
 
     def _stop_server(self, pid: int) -> None:
         """SIGINT is PostgreSQL's fast shutdown: transactions are rolled back, a checkpoint is written."""
-        children = _children(pid)
+        started = children(pid)
         os.kill(pid, signal.SIGINT)
         while self._is_server(pid):
             time.sleep(POLL_SECONDS)
         # The server's logger ends after it, and until then it may write below a directory that the caller deletes.
         deadline = time.monotonic() + 5
-        while any(map(_is_server_child, children)) and time.monotonic() < deadline:
+        while any(map(is_server_child, started)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if self._socket.parent.parent != self._home:
             with contextlib.suppress(OSError):  # somebody's file is in it: leave both
@@ -367,32 +373,9 @@ def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
-def _command_line(pid: int) -> list[bytes] | None:
-    """The arguments of a process: [b""] of a zombie or none. None where the kernel does not tell (macOS, hidepid)."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return None if _exists(pid) else [b""]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _children(pid: int) -> list[int]:
-    """The processes a process has started; none where the kernel does not tell."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _is_server_child(pid: int) -> bool:
-    arguments = _command_line(pid)
-    return arguments is not None and arguments[0].startswith(b"postgres: ")
+def _holder(lock: int) -> str:
+    """Who wrote itself into a lock, for people."""
+    text = os.pread(lock, 20, 0).decode(errors="replace").strip()
+    if not text.isdecimal():
+        return "its pid is not known"
+    return f"pid {text}" + (", which is stopped: continue it, or kill it" if stopped(int(text)) else "")
