@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restante.core.spreadsheet import cell
-from restante.flow import verdict
+from restante.flow import accounts, verdict
+from restante.flow.deeds import Deeds
+from restante.flow.verdict import Auditor
 from restante.store import books_ledger, ledger
 from restante.store.books_ledger import Entry, Place, Span
 from restante.store.database import Database
+from restante.web.console.acting import Acting
+from restante.web.console.desk import Desk
+from restante.web.console.ledger import Asked, Ledger
 from restante.web.console.spreadsheet import lines
 from restante.wiring import utc_now
 from tests.console.person import person
@@ -87,6 +92,23 @@ async def test_a_statement_and_its_csv_say_the_same(restante: Restante) -> None:
         ):
             assert (await owner.read(f"/ledger?{wrong}")).status == 400, wrong
         assert (await operator.read("/ledger?account=nobody")).status == 404
+
+
+async def test_a_csv_that_is_cut_says_so(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sums would be taken for the account's."""
+    await open_account(db, "shop", "0")
+    for number in range(5):
+        async with db.transaction() as tx:
+            await ledger.top_up(tx, "shop", utc_now(), f"{number:032x}", 1_000)
+    page = Ledger(Acting(Desk(db, utc_now), Deeds(db, utc_now)), Auditor(db, utc_now))
+    account = await accounts.find(db, "shop")
+    today = utc_now().date()
+    for most, cut in ((4, True), (5, False), (6, False)):
+        monkeypatch.setattr("restante.web.console.ledger.CONSOLE_CSV_ROWS", most)
+        text = b"".join([part async for part in page._lines(account, Asked(today - timedelta(days=1), today, ""))]).decode()
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert len([row for row in rows if row["kind"]]) == min(most, 5)
+        assert ("older ones are left out" in rows[-1]["id"]) == cut, most
 
 
 @settings(max_examples=50, deadline=None)
