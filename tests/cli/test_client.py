@@ -308,6 +308,8 @@ def test_signatures_are_standard_webhooks() -> None:
     for name in headers:
         assert not verify([secret], headers | {name: headers[name] + "1"}, body.encode()), name
         assert not verify([secret], {k: v for k, v in headers.items() if k != name}, body.encode())
+    for name in ("webhook-id", "webhook-signature"):  # bytes that are no UTF-8, as aiohttp has them
+        assert not verify([secret], headers | {name: "v1,\udc80"}, body.encode())
     assert verify([secret], headers, body.encode(), now=now.timestamp() + 290)
     assert not verify([secret], headers, body.encode(), now=now.timestamp() + 302)
     with pytest.raises(ValueError, match="whsec_"):

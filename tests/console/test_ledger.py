@@ -105,7 +105,9 @@ async def test_a_csv_that_is_cut_says_so(db: Database, monkeypatch: pytest.Monke
     today = utc_now().date()
     for most, cut in ((4, True), (5, False), (6, False)):
         monkeypatch.setattr("restante.web.console.ledger.CONSOLE_CSV_ROWS", most)
-        text = b"".join([part async for part in page._lines(account, Asked(today - timedelta(days=1), today, ""))]).decode()
+        text = b"".join(
+            [part async for part in page._lines(account, Asked(today - timedelta(days=1), today, ""))]
+        ).decode()
         rows = list(csv.DictReader(io.StringIO(text)))
         assert len([row for row in rows if row["kind"]]) == min(most, 5)
         assert ("older ones are left out" in rows[-1]["id"]) == cut, most

@@ -115,15 +115,30 @@ class Output:
 
     def write(self, entry: Entry, line: int | None = None) -> None:
         """Add a task; `line` is where it stood in the input."""
-        self._writer.write(entry, line)
+        try:
+            self._writer.write(entry, line)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        self._writer.close()
-        if self._part is not None and self.path is not None:
-            if kind is None:
+        whole = False
+        try:
+            self._writer.close()
+            if kind is None and self._part is not None and self.path is not None:
                 self._part.replace(self.path)
-            else:
+            whole = kind is None
+        except OSError as error:
+            if kind is None:  # else there is something to say already
+                raise self._unwritable(error) from None
+        finally:
+            if not whole and self._part is not None:
                 self._part.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> Exception:
+        """What to raise: of a file in words; a pipe whose reader left is nobody's fault."""
+        if self.path is None:
+            return error
+        return OperatorError(f"{self.path} cannot be written: {error.strerror or error}.")
 
 
 def entry_json(entry: Entry, line: int | None = None) -> str:

@@ -398,8 +398,9 @@ WEBHOOK_TOLERANCE_SECONDS: Final = 300.0  # of a webhook's timestamp, as Standar
 RECEIVER_BODY_BYTES: Final = 64 * 1024 * 1024  # of a postback, unpacked: far beyond any answer
 PROMPTS_FILE_BYTES: Final = 1024 * 1024 * 1024  # of prompts, all of which are checked before one is posted
 PROMPTS_FAULTS_SHOWN: Final = 20  # lines of it that are wrong; the rest is counted
-# A POST whose end nobody saw is repeated with its Idempotency-Key; keys have their answer for a day (contract §12.24).
-RESUME_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0 - 600.0
+# A POST whose end nobody saw is repeated with its Idempotency-Key, while that has its answer (contract §12.24).
+RESUME_SPARE_SECONDS: Final = 600.0  # of an Idempotency-Key's time that is not relied upon
+CLIENT_POST_BYTES: Final = BODY_BYTES // 2  # of one POST's tasks: a relaxed server takes single ones of 1 MB
 PARQUET_ROWS: Final = 10_000  # of a row group: some 20 MB of answers
 TAIL_SECONDS: Final = 3_600.0  # `task tail` looks at what was posted since then
 TAIL_LOOK_SECONDS: Final = 6.5  # between its looks: id_list may be asked 10 times a minute
