@@ -18,6 +18,7 @@ from restante.flow.verdict import Auditor
 from restante.store import books_ledger, ledger
 from restante.store.books_ledger import Entry, Place, Span
 from restante.store.database import Database
+from restante.web.console import places
 from restante.web.console.acting import Acting
 from restante.web.console.desk import Desk
 from restante.web.console.ledger import Asked, Ledger
@@ -26,6 +27,8 @@ from restante.wiring import utc_now
 from tests.console.person import person
 from tests.support import OPERATOR, Http, Restante, open_account, task
 from tests.web.calls import open_shop
+
+NIL = "00000000-0000-0000-0000-000000000000"
 
 
 async def test_the_statement_pages_through_everything_once(db: Database) -> None:
@@ -89,6 +92,8 @@ async def test_a_statement_and_its_csv_say_the_same(restante: Restante) -> None:
             "from=1999-01-01",
             "kind=x",
             "after=x",
+            f"after={places.write(['0001-01-01T00:00:00+14:00', NIL, 1])}",
+            f"after={places.write(['9999-12-31T23:59:59.999999-14:00', NIL, 1])}",
         ):
             assert (await owner.read(f"/ledger?{wrong}")).status == 400, wrong
         assert (await operator.read("/ledger?account=nobody")).status == 404

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from restante.client.answers import awaited
-from restante.client.errors import NotRestante, Refused, refused
+from restante.client.errors import ClientError, NotRestante, Refused, refused
 from restante.client.transport import Call, Transport, read
 from restante.client.values import Entry, ListedTask, Model, ReadyTask, Task
 from restante.core import errors
@@ -99,13 +99,18 @@ class Client:
 
         `key` is yours (up to 240 printable ASCII characters) where the same tasks may be posted again by another
         process, after a crash for example: within 24 hours the same key and tasks buy nothing twice (§12.24). Without
-        one only this call's own repetitions are safe. Raises ClientError.
+        one only this call's own repetitions are safe. Raises ClientError: its `posted` are the entries of the calls
+        before, its `key` is the one to post the same tasks again with, buying none of them twice.
         """
         every = [tasks] if isinstance(tasks, Task | Mapping) else tasks
         key = key or uuid.uuid4().hex
         posted: list[Entry] = []
-        for number, batch in enumerate(batches(every)):
-            posted += await self.post_batch(batch, key=f"{key}-{number}")
+        try:
+            for number, batch in enumerate(batches(every)):
+                posted += await self.post_batch(batch, key=f"{key}-{number}")
+        except ClientError as error:
+            error.posted, error.key = posted, key
+            raise
         return posted
 
     async def post_batch(self, tasks: Sequence[Posted], *, key: str) -> list[Entry]:

@@ -381,7 +381,7 @@ def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | In
     text = request.headers.get("idempotency-key")
     if text is None:
         return None
-    usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isprintable()
+    usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isascii() and text.isprintable()
     return key_of(account_id, text, body) if usable else InvalidBody()
 
 
