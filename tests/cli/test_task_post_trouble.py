@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import pyarrow.parquet
 import pytest
 import typer
 
+from restante.cli.export import _entries
 from restante.cli.journal import Journal, Run
 from restante.cli.moments import moment
+from restante.cli.output import Output
 from restante.cli.posting import Posting, kept_seconds
 from restante.cli.prompts import Prompt
-from restante.client import Client
+from restante.client import Client, Entry, ListedTask
 from restante.client.calls import batches
 from restante.core.errors import OperatorError
 from restante.core.limits import BODY_BYTES
@@ -109,3 +114,24 @@ def test_a_damaged_state_is_said_in_words(tmp_path: Path, lines: list[str]) -> N
 def test_what_is_no_moment_is_said(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="neither a time ago"):
         moment(text, datetime.now(UTC))
+
+
+class _Expired(Client):
+    """A server that charged for an answer which it does not keep any more."""
+
+    async def listed(self, *_: Any, **__: Any) -> AsyncIterator[ListedTask]:
+        yield ListedTask("i", "https://x/task_post", "2026-01-01 00:00:00 +00:00", None, "20000", 0.0023)
+
+    async def get(self, task_id: str) -> Entry:
+        return Entry(task_id, 40403, "Results Expired.", "0 sec.", 0, 0, ["v3", "task_get"], {}, None)
+
+
+async def test_an_export_says_what_was_charged_for_an_answer_that_is_gone(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    [(gone, charged)] = [found async for found in _entries(_Expired("http://x", "l", "p"), now, now)]
+    for name in ("a.csv", "a.parquet"):
+        with Output(tmp_path / name, None) as out:
+            out.write(gone, charged=charged)
+    [row] = csv.DictReader((tmp_path / "a.csv").read_text("utf-8-sig").splitlines())
+    assert (row["status_code"], row["charged"]) == ("40403", "0.0023")
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()[0]["charged"] == 0.0023
