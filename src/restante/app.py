@@ -306,7 +306,7 @@ async def serving(db: Database, settings: Settings, server_socket: socket.socket
         once = Once(db, counter.acceptor, utc_now, idempotency)
         api = Api(
             counter.acceptor, once, collector, counter.live, catalogue, counter.judge, utc_now, settings.body_bytes,
-            pacer.keys.fault,
+            pacer.keys.fault, idempotency,
         )  # fmt: skip
         pepper = await accounts.pepper(db)
         passwords = Passwords(db, pepper, settings.allowance())

@@ -207,6 +207,24 @@ async def test_a_rate_is_waited_for_until_the_servers_minute_ends(pauses: list[f
         assert len(asked) == 1
 
 
+async def test_what_was_posted_before_an_error_is_in_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with client_of(shop) as client:
+        batch = client.post_batch
+
+        async def first_only(some: Any, *, key: str) -> Any:
+            if key.endswith("-1"):
+                raise Unreachable("gone")
+            return await batch(some, key=key)
+
+        with monkeypatch.context() as patched, pytest.raises(Unreachable) as caught:
+            patched.setattr(client, "post_batch", first_only)
+            await client.post(tasks(150))
+        posted, key = caught.value.posted, caught.value.key
+        assert len(posted) == 100 and all(entry.posted for entry in posted)
+        again = await client.post(tasks(150), key=key)
+        assert again[:100] == posted and len(again) == 150
+
+
 async def test_what_may_be_tried_again_is_and_nothing_else(pauses: list[float]) -> None:
     no_headers: dict[str, str] = {}
     broken, fine = (503, no_headers, envelope(50000)), (200, no_headers, EMPTY)
@@ -308,6 +326,8 @@ def test_signatures_are_standard_webhooks() -> None:
     for name in headers:
         assert not verify([secret], headers | {name: headers[name] + "1"}, body.encode()), name
         assert not verify([secret], {k: v for k, v in headers.items() if k != name}, body.encode())
+    for name in ("webhook-id", "webhook-signature"):  # bytes that are no UTF-8, as aiohttp has them
+        assert not verify([secret], headers | {name: "v1,\udc80"}, body.encode())
     assert verify([secret], headers, body.encode(), now=now.timestamp() + 290)
     assert not verify([secret], headers, body.encode(), now=now.timestamp() + 302)
     with pytest.raises(ValueError, match="whsec_"):

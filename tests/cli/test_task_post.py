@@ -167,6 +167,7 @@ def test_without_enough_money_it_stops_and_goes_on_after_a_top_up(shop: Shop) ->
         ("a.jsonl", '{"user_prompt":"x","temperature":"1"}\n', "line 1: temperature"),
         ("a.jsonl", '{"tag":"x"}\n', "line 1: there is no user_prompt"),
         ("a.txt", "ok\n\n" + "x" * 501 + "\n", "line 3: user_prompt (501 characters): expected"),
+        ("a.jsonl", '{"user_prompt":"x","message_chain":' + "[" * 100_000, "line 1: this is not JSON"),
         ("a.txt", "\n \n", "holds no prompt"),
         ("a.txt", b"ok\n\xff\n", "line 2: this is not UTF-8"),
         ("none.txt", None, "cannot be read"),

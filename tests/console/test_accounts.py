@@ -45,7 +45,9 @@ async def test_a_form_sent_twice_credits_once(restante: Restante) -> None:
     assert (await look(restante, shop)).funded == 29_500_000_000
 
 
-@pytest.mark.parametrize("amount", ["", "0", "x", "1e99", "NaN", "0.0000000001", "=1+1", "-"])
+@pytest.mark.parametrize(
+    "amount", ["", "0", "x", "1e99", "NaN", "0.0000000001", "=1+1", "-", "12,50", "0,5", "1e3", "1,00,000", "١٢"]
+)
 async def test_what_is_no_amount_moves_nothing(restante: Restante, amount: str) -> None:
     async with person(restante.url, OPERATOR) as operator:
         page = await operator.send(
@@ -128,9 +130,28 @@ async def test_limits_are_set_taken_back_and_refused(restante: Restante) -> None
         assert "Changed" in (await save(spend_per_day="", deadline_hours="", live="0")).said
         found = holds(await owner.json(here))
         assert found["spend_per_day"] == (0, None) and found["live"] == (0, "0")
-        for wrong in ({"live": "-1"}, {"deadline_hours": "0"}, {"live": "1.5"}, {"spend_per_day": "-1"}, {"live": "٣"}):
+        for wrong in (
+            {"live": "-1"},
+            {"deadline_hours": "0"},
+            {"live": "1.5"},
+            {"spend_per_day": "-1"},
+            {"live": "٣"},
+            {"live": "0" * 20 + "9" * 30},
+        ):
             assert (await save(**wrong)).status == 400, wrong
         assert holds(await owner.json(here)) == found
+
+
+async def test_two_operators_do_not_undo_each_others_limits(restante: Restante) -> None:
+    """A cap set meanwhile stays, although the other one's page still has its field empty."""
+    shop = await asyncio.to_thread(open_shop, restante)
+    here = f"/accounts/{shop.number}"
+    async with person(restante.url, OPERATOR) as operator:
+        mine, theirs = [(await operator.read(here)).form(f"/console{here}/limits") for _ in range(2)]
+        await operator.send(theirs, spend_per_day="10")
+        assert "Changed for" in (await operator.send(mine, live_at_once="5")).said
+        own = {one["name"]: one["own"] for one in (await operator.json(here))["limits"] if one["own"]}
+    assert own == {"spend_per_day": "10.00", "live_at_once": "5"}
 
 
 async def test_pausing_and_cancelling(restante: Restante) -> None:
@@ -185,7 +206,7 @@ async def test_the_list_goes_page_by_page(restante: Restante) -> None:
         assert [row["id"] for row in first["accounts"][1:]] == [row["id"] for row in rest["accounts"][:49]][
             : len(first["accounts"]) - 1
         ]
-        for wrong in ("x", "-1", "99999", "1e3", "²"):
+        for wrong in ("x", "-1", "99999", "1e3", "²", "9" * 5_000):
             assert (await operator.read(f"/accounts?after={wrong}")).status == 400
     async with person(restante.url, (await asyncio.to_thread(open_shop, restante)).credentials) as owner:
         page = await owner.read("/accounts")

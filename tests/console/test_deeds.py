@@ -55,6 +55,39 @@ async def test_two_processes_pay_once(db: Database) -> None:
     assert await balance(db) == 10
 
 
+async def test_two_processes_make_one_signing_secret(db: Database) -> None:
+    """A second one would end the secret that receivers verify with."""
+    one, other = await shop(db)
+    [first] = await accounts.webhook_secrets(db, "shop")
+
+    async def work(keep: Keep) -> Deed:
+        async def also(tx: Session, _: None) -> None:
+            await keep(tx, Deed("new"))
+
+        return Deed("new", secret=await accounts.webhook_secrets(db, "shop", rotate=True, also=also))
+
+    tasks = await asyncio.gather(*(deeds.once(FORM, work) for deeds in (one, other) * 4))
+    assert {(await task).said for task in tasks} == {"new"}
+    assert (await accounts.webhook_secrets(db, "shop"))[1:] == [first]
+
+
+async def test_two_processes_open_one_account(db: Database) -> None:
+    """Nobody is told that nothing was done: the account is there."""
+    one, other = await shop(db)
+
+    async def work(keep: Keep) -> Deed:
+        async def also(tx: Session, opened: accounts.Opened) -> None:
+            await keep(tx, Deed(f"{opened.login} is open"))
+
+        await accounts.open_account(db, "new", None, balance=Nano(0), credit_limit=Nano(0), now=utc_now(), also=also)
+        return Deed("new is open")
+
+    tasks = await asyncio.gather(*(deeds.once(FORM, work) for deeds in (one, other) * 4))
+    assert {(await task).said for task in tasks} == {"new is open"}
+    with pytest.raises(OperatorError, match="already"):
+        await (await one.once(Form(1, "another form", b""), work))
+
+
 async def test_what_fails_is_not_remembered(db: Database) -> None:
     deeds, _ = await shop(db)
     for broke in (OperatorError("no"), RuntimeError("the process")):

@@ -12,15 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restante.core.spreadsheet import cell
-from restante.flow import verdict
+from restante.flow import accounts, verdict
+from restante.flow.deeds import Deeds
+from restante.flow.verdict import Auditor
 from restante.store import books_ledger, ledger
 from restante.store.books_ledger import Entry, Place, Span
 from restante.store.database import Database
+from restante.web.console import places
+from restante.web.console.acting import Acting
+from restante.web.console.desk import Desk
+from restante.web.console.ledger import Asked, Ledger
 from restante.web.console.spreadsheet import lines
 from restante.wiring import utc_now
 from tests.console.person import person
 from tests.support import OPERATOR, Http, Restante, open_account, task
 from tests.web.calls import open_shop
+
+NIL = "00000000-0000-0000-0000-000000000000"
 
 
 async def test_the_statement_pages_through_everything_once(db: Database) -> None:
@@ -84,9 +92,30 @@ async def test_a_statement_and_its_csv_say_the_same(restante: Restante) -> None:
             "from=1999-01-01",
             "kind=x",
             "after=x",
+            f"after={places.write(['0001-01-01T00:00:00+14:00', NIL, 1])}",
+            f"after={places.write(['9999-12-31T23:59:59.999999-14:00', NIL, 1])}",
         ):
             assert (await owner.read(f"/ledger?{wrong}")).status == 400, wrong
         assert (await operator.read("/ledger?account=nobody")).status == 404
+
+
+async def test_a_csv_that_is_cut_says_so(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sums would be taken for the account's."""
+    await open_account(db, "shop", "0")
+    for number in range(5):
+        async with db.transaction() as tx:
+            await ledger.top_up(tx, "shop", utc_now(), f"{number:032x}", 1_000)
+    page = Ledger(Acting(Desk(db, utc_now), Deeds(db, utc_now)), Auditor(db, utc_now))
+    account = await accounts.find(db, "shop")
+    today = utc_now().date()
+    for most, cut in ((4, True), (5, False), (6, False)):
+        monkeypatch.setattr("restante.web.console.ledger.CONSOLE_CSV_ROWS", most)
+        text = b"".join(
+            [part async for part in page._lines(account, Asked(today - timedelta(days=1), today, ""))]
+        ).decode()
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert len([row for row in rows if row["kind"]]) == min(most, 5)
+        assert ("older ones are left out" in rows[-1]["id"]) == cut, most
 
 
 @settings(max_examples=50, deadline=None)

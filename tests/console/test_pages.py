@@ -176,6 +176,7 @@ async def test_a_debtors_answers_are_withheld_as_the_api_withholds_them(restante
     async with browser, operator:
         seen = await browser.json(f"/tasks/{one}.json")
         assert seen["withheld"] and seen["envelope"]["tasks"][0]["status_code"] == 40200
+        assert [one["mood"] for one in seen["timeline"] if one["what"] == "Model called"] == ["good"]
         page = await browser.page(f"/tasks/{one}")
         assert "withheld until" in page and "Scripted answer" not in page
         assert "Scripted answer" in await operator.page(f"/tasks/{one}")

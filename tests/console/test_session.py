@@ -7,11 +7,15 @@ from datetime import timedelta
 from http.cookies import SimpleCookie
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Scope
 
 from restante.core.limits import CONSOLE_SESSION_SECONDS, CREDENTIALS_SECONDS
 from restante.flow import accounts
+from restante.store import accounts as accounts_store
 from restante.store.database import Database
 from restante.web.auth import Passwords
+from restante.web.console.gate import Gate
 from restante.web.console.session import Sessions
 from restante.wiring import utc_now
 from tests.console.served import PATHS
@@ -173,3 +177,45 @@ async def test_a_key_of_another_installation_opens_nothing(db: Database) -> None
     cookie = await Sessions(db, Passwords(db, pepper), pepper, utc_now).begin(login, password)
     assert cookie is not None
     assert await Sessions(db, Passwords(db, pepper), bytes(32), utc_now).viewer(cookie) is None
+
+
+async def test_who_dawdles_over_a_form_keeps_nobody_out(db: Database) -> None:
+    """Strangers who never finish their log-in hold no place; an account that does holds its own share of them."""
+    await open_account(db, "shop", "0")
+    await open_account(db, "operator", "0")
+    await accounts_store.claim_operator(db, "operator")
+    credentials = {login: await accounts.change_password(db, login) for login in ("shop", "operator")}
+    pepper = await accounts.pepper(db)
+    sessions = Sessions(db, Passwords(db, pepper), pepper, utc_now)
+    cookies = {login: await sessions.begin(login, password) for login, password in credentials.items()}
+    gate = Gate(Response("here"), sessions, most=6, most_of_account=3)
+
+    async def statuses(path: str, method: str, login: str | None, *, whole: bool) -> list[int]:
+        said: list[int] = []
+        cookie = [] if login is None else [(b"cookie", f"{SESSION}={cookies[login]}".encode())]
+
+        async def receive() -> Message:
+            if not whole:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said.append(message["status"])
+
+        scope: Scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": cookie}
+        await gate(scope, receive, send)
+        return said
+
+    async with asyncio.TaskGroup() as group:
+        slow = [group.create_task(statuses("/console/login", "POST", None, whole=False)) for _ in range(20)]
+        slow += [group.create_task(statuses("/console/logout", "POST", "shop", whole=False)) for _ in range(20)]
+        while sum(one.done() for one in slow) < 17:  # the shop's beyond its share
+            await asyncio.sleep(0)
+        assert await statuses("/console/login", "POST", None, whole=True) == [200]
+        assert await statuses("/console/tasks", "GET", "operator", whole=True) == [200]
+        assert await statuses("/console/tasks", "GET", "shop", whole=True) == [503]
+        assert await statuses("/console/" + "9" * 5_000, "GET", "operator", whole=True) == [404]
+        for one in slow:
+            one.cancel()
+    assert {tuple(one.result()) for one in slow if not one.cancelled()} == {(503,)}

@@ -174,7 +174,7 @@ async def test_keys_that_cannot_be_used_and_calls_that_are_not_remembered(
 ) -> None:
     shop, body = posted
     url = pair.families[0] + "/task_post"
-    for key in ("", "k" * 256, "a\tb"):
+    for key in ("", "k" * 256, "a\tb", "console: ·"):
         assert one_task((await _keyed(url, shop, body, key)).json)["status_code"] == 40503, key
     for refused, code in ((b"no json", 40503), (b"", 40502)):
         assert one_task((await _keyed(url, shop, refused, "k" * 255)).json)["status_code"] == code

@@ -59,9 +59,9 @@ def export(
         written = 0
         async with connected(url, login, password, patience=CLIENT_PATIENCE_SECONDS) as client:
             with answers, _counting() as count:
-                async for entry in _entries(client, begin, end):
+                async for entry, charged in _entries(client, begin, end):
                     if (tag is None or entry.tag == tag) and (failed or entry.answered):
-                        answers.write(entry)
+                        answers.write(entry, charged=charged)
                         written += 1
                         count(written)
         return written
@@ -71,28 +71,28 @@ def export(
         say(f"{written:,} tasks in {output}")
 
 
-async def _entries(client: Client, begin: datetime, end: datetime) -> AsyncIterator[Entry]:
-    """Finished tasks, in the order of their posting, a few fetched at once."""
+async def _entries(client: Client, begin: datetime, end: datetime) -> AsyncIterator[tuple[Entry, float]]:
+    """Finished tasks and what each cost in US dollars, in the order of their posting, a few fetched at once."""
     asked: list[ListedTask] = []
     async for task in client.listed(begin, end):
         if not task.unfinished and not task.url.endswith("/live"):
             asked.append(task)
         if len(asked) == CLIENT_AT_ONCE:
-            for entry in await _fetched(client, asked):
-                yield entry
+            for found in await _fetched(client, asked):
+                yield found
             asked = []
-    for entry in await _fetched(client, asked):
-        yield entry
+    for found in await _fetched(client, asked):
+        yield found
 
 
-async def _fetched(client: Client, tasks: list[ListedTask]) -> list[Entry]:
+async def _fetched(client: Client, tasks: list[ListedTask]) -> list[tuple[Entry, float]]:
     from restante.client import PaymentRequired
 
     found = await asyncio.gather(*(client.get(task.id) for task in tasks))
     for entry in found:
         if entry.status_code == errors.PaymentRequired.code:
             raise PaymentRequired(entry.status_code, entry.status_message)
-    return list(found)
+    return [(entry, task.cost) for entry, task in zip(found, tasks, strict=True)]
 
 
 @contextmanager

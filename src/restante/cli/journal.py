@@ -176,7 +176,10 @@ class Journal:
                     raise self._damaged() from None
                 if isinstance(line, Run) != (good == 0):
                     raise self._damaged()
-                self._note(line, good)
+                try:
+                    self._note(line, good)
+                except (LookupError, ValueError):  # what follows from no line before it
+                    raise self._damaged() from None
                 good += len(text)
         if good != self._size:
             os.ftruncate(self._file, good)
@@ -193,6 +196,8 @@ class Journal:
             case Run():
                 self._same(line)
             case Send():
+                if not all(0 <= task < self.run.tasks for task in line.tasks):
+                    raise ValueError(line.tasks)
                 self._sends = line.number + 1
                 self.unsure[line.number] = line
                 for task in line.tasks:

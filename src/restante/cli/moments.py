@@ -15,10 +15,10 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 def moment(text: str, now: datetime) -> datetime:
     """`90s`, `30m`, `2h`, `7d`, `1w` ago, or `2026-11-20`, `2026-11-20T14:15`: in UTC where no offset is given."""
     ago = _AGO.fullmatch(text.strip())
-    if ago is not None:
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago is not None:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the second: before the year 1
         raise typer.BadParameter(f"{text!r} is neither a time ago, such as 2h or 7d, nor a date") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

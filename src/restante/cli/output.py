@@ -48,8 +48,8 @@ class Record(msgspec.Struct, frozen=True):
 COLUMNS: Final = Record.__struct_fields__
 
 
-def record(entry: Entry, line: int | None = None) -> Record:
-    """A task's row."""
+def record(entry: Entry, line: int | None = None, charged: float | None = None) -> Record:
+    """A task's row. `charged`: where it is known otherwise, in US dollars; an answer that is gone does not tell it."""
     sent: Mapping[str, Any] = entry.data or {}
     result = entry.result[0] if entry.result else None
     return Record(
@@ -62,7 +62,7 @@ def record(entry: Entry, line: int | None = None) -> Record:
         model_name=str(sent.get("model_name") or ""),
         answer=entry.text,
         served_by=result.model_name if result else None,
-        charged=entry.charged / NANO_PER_USD,
+        charged=entry.charged / NANO_PER_USD if charged is None else charged,
         money_spent=result.money_spent if result else None,
         input_tokens=result.input_tokens if result else None,
         output_tokens=result.output_tokens if result else None,
@@ -77,7 +77,7 @@ def record(entry: Entry, line: int | None = None) -> Record:
 class Writer(Protocol):
     """Takes entries one by one."""
 
-    def write(self, entry: Entry, line: int | None = None) -> None: ...
+    def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None: ...
 
     def close(self) -> None: ...
 
@@ -113,17 +113,32 @@ class Output:
             raise OperatorError(f"{self.path} cannot be written: {error.strerror or error}.") from None
         return self
 
-    def write(self, entry: Entry, line: int | None = None) -> None:
-        """Add a task; `line` is where it stood in the input."""
-        self._writer.write(entry, line)
+    def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None:
+        """Add a task; `line` is where it stood in the input, `charged` as in `record`."""
+        try:
+            self._writer.write(entry, line, charged)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        self._writer.close()
-        if self._part is not None and self.path is not None:
-            if kind is None:
+        whole = False
+        try:
+            self._writer.close()
+            if kind is None and self._part is not None and self.path is not None:
                 self._part.replace(self.path)
-            else:
+            whole = kind is None
+        except OSError as error:
+            if kind is None:  # else there is something to say already
+                raise self._unwritable(error) from None
+        finally:
+            if not whole and self._part is not None:
                 self._part.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> Exception:
+        """What to raise: of a file in words; a pipe whose reader left is nobody's fault."""
+        if self.path is None:
+            return error
+        return OperatorError(f"{self.path} cannot be written: {error.strerror or error}.")
 
 
 def entry_json(entry: Entry, line: int | None = None) -> str:
@@ -137,7 +152,7 @@ class _Lines:
         self._close = path is not None
         self._file = sys.stdout if path is None else path.open("w", encoding="utf-8", newline="\n")
 
-    def write(self, entry: Entry, line: int | None = None) -> None:
+    def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None:
         text = entry_json(entry, line)
         self._file.write((text if self._close else harmless_json(text)) + "\n")
 
@@ -156,8 +171,8 @@ class _Cells:
         self._csv = csv.writer(self._file, lineterminator="\n")
         self._csv.writerow(COLUMNS)
 
-    def write(self, entry: Entry, line: int | None = None) -> None:
-        row = record(entry, line)
+    def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None:
+        row = record(entry, line, charged)
         self._csv.writerow([_plain(getattr(row, name)) for name in COLUMNS])
 
     def close(self) -> None:
@@ -192,8 +207,8 @@ class _Table:
         self._rows: list[dict[str, Any]] = []
         self._file = pyarrow.parquet.ParquetWriter(path, self._schema)
 
-    def write(self, entry: Entry, line: int | None = None) -> None:
-        self._rows.append(msgspec.structs.asdict(record(entry, line)))
+    def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None:
+        self._rows.append(msgspec.structs.asdict(record(entry, line, charged)))
         if len(self._rows) >= PARQUET_ROWS:
             self._flush()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,10 @@ from restante.cli.journal import Journal, Run, Send
 from restante.cli.prompts import Prompt
 from restante.cli.text import say, visible
 from restante.client import Client, Entry
+from restante.client.calls import FAMILY, batches
 from restante.core import errors
 from restante.core.errors import OperatorError
-from restante.core.limits import RESUME_SECONDS, TASKS_PER_POST
+from restante.core.limits import IDEMPOTENCY_HOURS, RESUME_SPARE_SECONDS
 from restante.core.money import show_usd
 
 #: A POST of which all is refused for money is the last: the next would be, too.
@@ -38,11 +39,32 @@ def run_of(prompts: Sequence[Prompt], url: str, login: str) -> Run:
     return Run(uuid.uuid4().hex, digest.hexdigest(), len(prompts), url.rstrip("/"), login)
 
 
-class Posting:
-    """One run over an open journal. `repost`: what was being posted more than a day ago is posted anew."""
+def kept_seconds(document: Mapping[str, Any]) -> float:
+    """How long an Idempotency-Key has its first answer on a server, by what its OpenAPI document says."""
+    try:
+        parameters = document["paths"][f"{FAMILY}/task_post"]["post"]["parameters"]
+        [key] = [one["schema"] for one in parameters if one.get("name") == "Idempotency-Key"]
+        return float(key["x-kept-seconds"])
+    except (KeyError, TypeError, ValueError):
+        return IDEMPOTENCY_HOURS * 3_600.0
 
-    def __init__(self, client: Client, journal: Journal, prompts: Sequence[Prompt], *, repost: bool = False) -> None:
+
+class Posting:
+    """One run over an open journal. `kept`: seconds that the server knows an Idempotency-Key. `repost`: what was being
+    posted before that is posted anew."""
+
+    def __init__(
+        self,
+        client: Client,
+        journal: Journal,
+        prompts: Sequence[Prompt],
+        *,
+        kept: float | None = None,
+        repost: bool = False,
+    ) -> None:
         self._client = client
+        kept = IDEMPOTENCY_HOURS * 3_600.0 if kept is None else kept
+        self._resumes = max(kept - RESUME_SPARE_SECONDS, kept / 2)
         self._journal = journal
         self._prompts = prompts
         self._repost = repost
@@ -55,13 +77,15 @@ class Posting:
         with _bar("posting", len(self._prompts)) as advance:
             advance(len(self._prompts) - len(journal.left()) - sum(len(send.tasks) for send in unsure), 0)
             for send in unsure:
-                if time.time() - send.at > RESUME_SECONDS:
+                if time.time() - send.at > self._resumes:
                     self._too_late(send)
                 else:
                     advance(len(await self._send(send)), 0)
             left = journal.left()
-            for start in range(0, len(left), TASKS_PER_POST):
-                entries = await self._send(journal.send(left[start : start + TASKS_PER_POST], time.time()))
+            start = 0
+            for batch in batches(self._prompts[task].task for task in left):
+                entries = await self._send(journal.send(left[start : start + len(batch)], time.time()))
+                start += len(batch)
                 advance(len(entries), 0)
                 if all(entry.status_code in _NO_MONEY for entry in entries):
                     self.stopped = entries[0].status_message
@@ -73,14 +97,14 @@ class Posting:
         return entries
 
     def _too_late(self, send: Send) -> None:
-        """A key has its first answer for a day; later, posting again might buy again."""
+        """A key has its first answer for a day, or as the server says; later, posting again might buy again."""
         if self._repost:
             self._journal.forget(send)
             return
         at = datetime.fromtimestamp(send.at, UTC)
         raise OperatorError(
-            f"{len(send.tasks)} prompts were being posted when the run was killed at {at:%Y-%m-%d %H:%M} UTC, more "
-            "than a day ago: whether they were accepted cannot be told any more.",
+            f"{len(send.tasks)} prompts were being posted when the run was killed at {at:%Y-%m-%d %H:%M} UTC, "
+            "longer ago than the server remembers: whether they were accepted cannot be told any more.",
             f"`restante task list --since {at:%Y-%m-%dT%H:%M}` shows what was; --repost posts these {len(send.tasks)} "
             "again.",
         )

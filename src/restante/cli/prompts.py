@@ -121,7 +121,7 @@ def _jsonl(text: str) -> Iterator[Prompt]:
             continue
         try:
             found = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             yield Prompt(number, {}, f"this is not JSON: {error}")
             continue
         if isinstance(found, dict):
@@ -195,7 +195,7 @@ def _value(name: str, cell: str) -> Any:
     if name == "message_chain":
         try:
             return msgspec.json.decode(cell)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise ValueError('not JSON, such as [{"role": "user", "message": "..."}]') from None
     return cell
 

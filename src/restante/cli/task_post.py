@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -123,6 +124,7 @@ class _Work:
     output_format: Any = None
     state: Path | None = None
     dry_run = new = repost = json = False
+    kept: float | None = None  # seconds that the server knows an Idempotency-Key
 
     def __init__(self, source: str | None, texts: Sequence[str], common: dict[str, Any], kind: Any, wait: bool) -> None:
         self.source, self.texts, self.common, self.kind, self.wait = source, texts, common, kind, wait
@@ -134,6 +136,8 @@ class _Work:
         from restante.cli.posting import run_of, state_path
         from restante.core.limits import CLIENT_PATIENCE_SECONDS
 
+        path = None if self.source is None else state_path(self.source, self.state)
+        self._apart(path)
         answers = Output(self.output, self.output_format) if self.output else None
         async with connected(url, login, password) as client:
             prompts = await self._prompts(client)
@@ -142,7 +146,6 @@ class _Work:
 
             show(quoted([prompt.task for prompt in prompts]), json=self.json)
             return 0
-        path = None if self.source is None else state_path(self.source, self.state)
         with Journal(path, run_of(prompts, url, login), anew=self.new) as journal:
             async with connected(url, login, password, patience=CLIENT_PATIENCE_SECONDS) as client:
                 await self._carry_out(client, journal, prompts)
@@ -158,13 +161,27 @@ class _Work:
                 journal.finish()
         return SOME_FAILED if left else 0
 
+    def _apart(self, state: Path | None) -> None:
+        """Refuse to write over the prompts, or the state of the run. Raises BadParameter."""
+        files = {"the file of prompts": self.source, "--state": state, "--output": self.output}
+        known: dict[str, str] = {}
+        for name, file in files.items():
+            if file is not None and file != "-":
+                other = known.setdefault(os.path.realpath(file), name)
+                if other != name:
+                    raise typer.BadParameter(f"{name} is {other}, which would be written over")
+
     async def _prompts(self, client: Client) -> list[Prompt]:
         """The tasks, checked against this server's own models and bounds. Raises OperatorError."""
         from restante.cli import prompts as reading
 
         models = {model.model_name: model.web_search_supported for model in await client.models()}
         if self.source is not None:
-            within = reading.bounds(relaxed=_relaxed(await client.document()), models=models)
+            from restante.cli.posting import kept_seconds
+
+            document = await client.document()
+            self.kept = kept_seconds(document)
+            within = reading.bounds(relaxed=_relaxed(document), models=models)
             return reading.read(self.source, self.kind, self.common, within)
         return [
             reading.Prompt(number, {"user_prompt": _text(text), **self.common})
@@ -177,7 +194,7 @@ class _Work:
         from restante.client import ClientError
 
         began = time.monotonic()
-        posting = Posting(client, journal, prompts, repost=self.repost)
+        posting = Posting(client, journal, prompts, kept=self.kept, repost=self.repost)
         if journal.resumed:
             say(f"going on with the run in {journal.path}: {len(journal.answered):,} are answered already")
         try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from restante.client.answers import awaited
-from restante.client.errors import NotRestante, Refused, refused
+from restante.client.errors import ClientError, NotRestante, Refused, refused
 from restante.client.transport import Call, Transport, read
 from restante.client.values import Entry, ListedTask, Model, ReadyTask, Task
 from restante.core import errors
@@ -24,6 +23,7 @@ from restante.core.limits import (
     CLIENT_LIVE_SECONDS,
     CLIENT_LOOK_SECONDS,
     CLIENT_PATIENCE_SECONDS,
+    CLIENT_POST_BYTES,
     IDEMPOTENCY_KEY_CHARS,
     LISTED_ROWS_MAX,
     TASKS_PER_POST,
@@ -51,6 +51,21 @@ class _Listing(msgspec.Struct):
     status_code: int
     status_message: str
     result: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def batches(tasks: Iterable[Posted]) -> Iterator[list[Posted]]:
+    """In their order, as many as one POST takes: by their number, and by the bytes that they are."""
+    batch: list[Posted] = []
+    size = 0
+    for task in tasks:
+        more = len(msgspec.json.encode(task)) + 1
+        if batch and (len(batch) == TASKS_PER_POST or size + more > CLIENT_POST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(task)
+        size += more
+    if batch:
+        yield batch
 
 
 class Client:
@@ -84,16 +99,18 @@ class Client:
 
         `key` is yours (up to 240 printable ASCII characters) where the same tasks may be posted again by another
         process, after a crash for example: within 24 hours the same key and tasks buy nothing twice (§12.24). Without
-        one only this call's own repetitions are safe. Raises ClientError.
+        one only this call's own repetitions are safe. Raises ClientError: its `posted` are the entries of the calls
+        before, its `key` is the one to post the same tasks again with, buying none of them twice.
         """
-        every = iter([tasks] if isinstance(tasks, Task | Mapping) else tasks)
+        every = [tasks] if isinstance(tasks, Task | Mapping) else tasks
         key = key or uuid.uuid4().hex
         posted: list[Entry] = []
-        for number in range(1_000_000_000):
-            batch = list(islice(every, TASKS_PER_POST))
-            if not batch:
-                break
-            posted += await self.post_batch(batch, key=f"{key}-{number}")
+        try:
+            for number, batch in enumerate(batches(every)):
+                posted += await self.post_batch(batch, key=f"{key}-{number}")
+        except ClientError as error:
+            error.posted, error.key = posted, key
+            raise
         return posted
 
     async def post_batch(self, tasks: Sequence[Posted], *, key: str) -> list[Entry]:

@@ -14,6 +14,7 @@ A task that failed is not raised but returned, as an `Entry` that says so; `Entr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from restante.core import errors
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 
 class ClientError(RestanteError):
-    """The root: catching it catches everything that restante.client raises on purpose."""
+    """The root: catching it catches everything that restante.client raises on purpose.
+
+    `Client.post` leaves in it what was `posted` before, and the `key` with which the same tasks may be posted again.
+    """
+
+    posted: Sequence[Entry] = ()
+    key: str | None = None
 
 
 class Unreachable(ClientError):

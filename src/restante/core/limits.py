@@ -80,7 +80,10 @@ GZIP_THREAD_BYTES: Final = 128 * 1024  # larger ones are compressed beside the e
 CONSOLE_SESSION_SECONDS: Final = 12 * 3_600.0  # from logging in: a working day
 CONSOLE_FORM_BYTES: Final = 256 * 1024  # of a posted form: a task at every limit, each byte escaped, is below
 CONSOLE_FORM_FIELDS: Final = 100  # of it; the largest of our own has about 20
-CONSOLE_CALLS: Final = 64  # pages at work in a process, beyond 503: people open tens, and no page waits for a client
+CONSOLE_LOGIN_BYTES: Final = 16 * 1024  # of the log-in form, which anybody may send
+CONSOLE_PATH_CHARS: Final = 300  # of a page's path; the longest of our own has 70
+CONSOLE_CALLS: Final = 64  # pages at work in a process, beyond 503: people open tens
+CONSOLE_CALLS_ACCOUNT: Final = 24  # of one account, and of strangers: a live answer has its place for two minutes
 CONSOLE_READS: Final = 2  # of these at the database at once: a quarter of a process's connections
 CONSOLE_READ_SECONDS: Final = 5.0  # of a page's reading: old snapshots slow claims (design, Data 10)
 CONSOLE_STREAMS: Final = 200  # of nudges in a process; each is a connection and a look a second. Beyond, pages poll
@@ -395,8 +398,9 @@ WEBHOOK_TOLERANCE_SECONDS: Final = 300.0  # of a webhook's timestamp, as Standar
 RECEIVER_BODY_BYTES: Final = 64 * 1024 * 1024  # of a postback, unpacked: far beyond any answer
 PROMPTS_FILE_BYTES: Final = 1024 * 1024 * 1024  # of prompts, all of which are checked before one is posted
 PROMPTS_FAULTS_SHOWN: Final = 20  # lines of it that are wrong; the rest is counted
-# A POST whose end nobody saw is repeated with its Idempotency-Key; keys have their answer for a day (contract §12.24).
-RESUME_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0 - 600.0
+# A POST whose end nobody saw is repeated with its Idempotency-Key, while that has its answer (contract §12.24).
+RESUME_SPARE_SECONDS: Final = 600.0  # of an Idempotency-Key's time that is not relied upon
+CLIENT_POST_BYTES: Final = BODY_BYTES // 2  # of one POST's tasks: a relaxed server takes single ones of 1 MB
 PARQUET_ROWS: Final = 10_000  # of a row group: some 20 MB of answers
 TAIL_SECONDS: Final = 3_600.0  # `task tail` looks at what was posted since then
 TAIL_LOOK_SECONDS: Final = 6.5  # between its looks: id_list may be asked 10 times a minute

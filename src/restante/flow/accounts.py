@@ -202,12 +202,26 @@ def _transfer_id() -> str:
     return f"{secrets.randbits(128):032x}"
 
 
-async def webhook_secrets(db: Database, login: str, *, rotate: bool = False) -> list[str]:
+async def webhook_secrets(db: Database, login: str, *, rotate: bool = False, also: Also[None] = _nothing) -> list[str]:
     """An account's live signing secrets as receivers' libraries take them, newest first; the first is made now if
-    there was none. Raises OperatorError for an unknown login."""
+    there was none. `also` joins the transaction of a rotation, as its last. Raises OperatorError for an unknown
+    login."""
     account = (await find(db, login)).id
     live = await deliveries.secrets(db, {account: secrets.token_bytes(SECRET_BYTES)})
     if rotate:
-        await deliveries.rotate(db, account, secrets.token_bytes(SECRET_BYTES))
+        await _rotate(db, account, also)
         live = await deliveries.secrets(db, {account: b""})
     return [show_secret(secret) for secret in live[account]]
+
+
+async def _rotate(db: Database, account: int, also: Also[None]) -> None:
+    """A new signing secret; the one before stays live beside it."""
+    for last in (False, True):
+        try:
+            async with db.transaction() as tx:
+                await deliveries.rotate(tx, account, secrets.token_bytes(SECRET_BYTES))
+                await also(tx, None)
+            return
+        except Conflict:  # rotated by another process at this moment
+            if last:
+                raise

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from restante.core.errors import RestanteError
+from restante.core.errors import OperatorError, RestanteError
 from restante.core.limits import DEED_HOURS, DEED_SECRET_SECONDS
 from restante.store import idempotency
 from restante.store.database import Database, Session
@@ -131,6 +131,11 @@ class Deeds:
         except _Taken:
             first = await self.find(form.account_id, form.token)
             return first or Deed("done")
+        except OperatorError:  # such as "there is an account already": the one that this form, sent twice, has opened
+            first = await self.find(form.account_id, form.token)
+            if first is None:
+                raise
+            return first
         return deed
 
     async def _find(self, account_id: int, token: str) -> tuple[bytes, Deed] | None:

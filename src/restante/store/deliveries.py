@@ -11,7 +11,6 @@ import msgspec
 
 from restante.core.limits import DELIVERIES_SWEPT_BATCH, DELIVERY_PAIRS, PROMOTE_BATCH
 from restante.store.database import Session
-from restante.store.errors import Conflict
 
 LIVE_SECRETS = 2  # the newest of an account
 
@@ -193,11 +192,6 @@ async def secrets(db: Session, fresh: dict[int, bytes]) -> dict[int, list[bytes]
 
 
 async def rotate(db: Session, account_id: int, fresh: bytes) -> None:
-    """Make `fresh` the account's newest signing secret; the one before stays live beside it."""
-    for last in (False, True):
-        try:
-            await db.rows("rotate_webhook_secret", account_id, fresh)
-            return
-        except Conflict:  # rotated by another process at this moment
-            if last:
-                raise
+    """Make `fresh` the account's newest signing secret; the one before stays live beside it. Raises Conflict when
+    another process does so at this moment."""
+    await db.rows("rotate_webhook_secret", account_id, fresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from starlette.requests import Request
@@ -41,7 +41,7 @@ from restante.core.errors import (
     TooManyTasks,
     UnknownField,
 )
-from restante.core.limits import BODY_BYTES, IDEMPOTENCY_KEY_CHARS, LIVE_SECONDS, READY_LISTED
+from restante.core.limits import BODY_BYTES, IDEMPOTENCY_HOURS, IDEMPOTENCY_KEY_CHARS, LIVE_SECONDS, READY_LISTED
 from restante.core.money import NANO_PER_USD
 from restante.core.pricing import LIVE_FEE, STANDARD_HOLD
 from restante.core.task import ID_PATTERN, Function, read_prompt
@@ -81,14 +81,24 @@ _ID_PARAMETER = {
     "schema": {"type": "string", "pattern": ID_PATTERN},
     "example": examples.TASK_ID,
 }
-_KEY_PARAMETER = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Any text of your own: posting again with the same key and body within 24 hours (by default) gets "
-    "the first answer again, and nothing is posted twice. The same key with another body is refused.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS, "pattern": "^[ -~]+$"},
-    "example": "run-17-batch-4",
-}
+
+
+def _key_parameter(kept: timedelta) -> dict[str, object]:
+    """`kept`: how long a key has its first answer. Programs that repeat a POST read it here, in seconds."""
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Any text of your own: posting again with the same key and body within 24 hours (by default) "
+        "gets the first answer again, and nothing is posted twice. The same key with another body is refused.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": IDEMPOTENCY_KEY_CHARS,
+            "pattern": "^[ -~]+$",
+            "x-kept-seconds": int(kept.total_seconds()),
+        },
+        "example": "run-17-batch-4",
+    }
 
 
 _FAMILY_OPERATION = partial(Operation, group="LLM Responses")
@@ -108,6 +118,7 @@ class Api:
         clock: Callable[[], datetime],
         body_bytes: int = BODY_BYTES,
         provider_fault: Callable[[str], str | None] = lambda provider: None,
+        key_kept: timedelta = timedelta(hours=IDEMPOTENCY_HOURS),
     ) -> None:
         self._acceptor = acceptor
         self._once = once
@@ -118,6 +129,7 @@ class Api:
         self._clock = clock
         self._body_bytes = body_bytes
         self._provider_fault = provider_fault
+        self._key_kept = key_kept
 
     def operations(self) -> list[Operation]:
         """The family's five paths, in the documentation's order."""
@@ -145,7 +157,7 @@ class Api:
                 "model does not use comes back, and a task that fails costs nothing.",
                 endpoint=self.task_post,
                 rate="task_post",
-                parameters=[_KEY_PARAMETER],
+                parameters=[_key_parameter(self._key_kept)],
                 tasks=form.tasks,
                 success=(CREATED_CODE, CREATED_MESSAGE),
                 refusals=(TooManyTasks, *_MONEY_REFUSALS, *_POST_REFUSALS, ProviderFailed),
@@ -369,7 +381,7 @@ def _idempotency_key(request: Request, account_id: int, body: bytes) -> Key | In
     text = request.headers.get("idempotency-key")
     if text is None:
         return None
-    usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isprintable()
+    usable = 0 < len(text) <= IDEMPOTENCY_KEY_CHARS and text.isascii() and text.isprintable()
     return key_of(account_id, text, body) if usable else InvalidBody()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -32,6 +33,9 @@ LIMITS: Final = {
     "errors": ("errors", "calls a minute"),
 }
 assert set(LIMITS) == {*LIMIT_NAMES, "deadline_hours"}
+_DIGITS: Final = re.compile(r"[0-9]{1,10}")
+#: As pages write amounts, "$1,234.50", or without the thousands apart. A comma anywhere else may be a decimal one.
+_USD: Final = re.compile(r"-?\$?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?")
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -63,8 +67,11 @@ def holding(own: Mapping[str, int], installation: Allowance, deadline_hours: flo
 
 def parse_amount(text: str) -> Nano:
     """US dollars as somebody typed them. Raises Invalid."""
+    text = text.strip()
+    if not _USD.fullmatch(text):
+        raise Invalid(f"{text!r} is not an amount of US dollars, such as 12.50 or 1,250.00.")
     try:
-        return parse_usd(text.replace(",", ""))
+        return parse_usd(text.replace(",", "").replace("$", ""))
     except ValueError as error:
         raise Invalid(f"{error}.") from None
 
@@ -80,7 +87,7 @@ def parse(name: str, text: str) -> int | None:
             raise Invalid(f"{text!r} is negative: 0 is without limit.")
         return int(amount)
     low, high = (1, DEADLINE_HOURS_MAX) if name == "deadline_hours" else (0, RATE_MAX)
-    if not (text.isascii() and text.isdecimal() and low <= int(text[:20]) <= high):
+    if not (_DIGITS.fullmatch(text) and low <= int(text) <= high):
         raise Invalid(f"{name}: {text!r} is no whole number from {low} to {high:,}.")
     return int(text)
 

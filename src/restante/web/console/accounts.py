@@ -76,7 +76,7 @@ class Accounts:
         if which not in ("", "paused", "owing"):
             raise Invalid(f"There are no {which!r} accounts.")
         after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdecimal() and int(after) <= ACCOUNTS_MAX):
+        if not (after.isascii() and after.isdecimal() and len(after) < 10 and int(after) <= ACCOUNTS_MAX):
             raise Invalid("No list goes on from there. Go back to its first page.")
         today = self._clock().date()
         found = await self._desk.reads.look(
@@ -241,12 +241,16 @@ class Accounts:
             if confirm is not None:
                 return confirm
 
-        async def work(_: Keep) -> Deed:
-            found = await accounts.webhook_secrets(self._db, account.login, rotate=rotate)
+        async def work(keep: Keep) -> Deed:
+            deed = Deed("There is a new signing secret." if rotate else "The signing secrets were shown.", here)
+
+            async def also(tx: Session, _: None) -> None:
+                await keep(tx, deed)
+
+            found = await accounts.webhook_secrets(self._db, account.login, rotate=rotate, also=also)
             did = "made a new signing secret for" if rotate else "looked at the signing secrets of"
             log.info("console: %s %s %s", viewer.login, did, account.login)
-            said = "There is a new signing secret." if rotate else "The signing secrets were shown."
-            return Deed(said, here, "\n".join(found))
+            return msgspec.structs.replace(deed, secret="\n".join(found))
 
         return await self._acting.act(
             request, work, where=here, shown=lambda deed: self._secret(request, deed, account.login, "signing secrets")
@@ -258,7 +262,9 @@ class Accounts:
         one = await self._one(request)
         account, viewer = one.account, viewer_of(request)
         form = form_of(request)
-        changes = {name: parse(name, form[name]) for name in LIMITS if name in form}
+        # Only what was typed over: somebody else may have changed another one since this page was loaded.
+        typed = [name for name in LIMITS if name in form and form[name].strip() != form.get(f"was-{name}")]
+        changes = {name: parse(name, form[name]) for name in typed}
         changes = {name: value for name, value in changes.items() if one.limits.get(name) != value}
         here = f"{PATH}/{account.id}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from collections import Counter
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -17,7 +18,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from restante.core.limits import CONSOLE_CALLS, CONSOLE_FORM_BYTES, CONSOLE_FORM_FIELDS
+from restante.core.limits import (
+    CONSOLE_CALLS,
+    CONSOLE_CALLS_ACCOUNT,
+    CONSOLE_FORM_BYTES,
+    CONSOLE_FORM_FIELDS,
+    CONSOLE_LOGIN_BYTES,
+    CONSOLE_PATH_CHARS,
+)
 from restante.store.errors import DatabaseLost
 from restante.web.console.session import Sessions, Viewer
 
@@ -52,45 +60,69 @@ def viewer_of(request: Request) -> Viewer:
 
 
 def form_of(request: Request) -> dict[str, str]:
-    """What a form sent, its CSRF token proven; the last of each name."""
+    """What a form sent, its CSRF token proven; the last of each name. Of the log-in form nothing is proven yet."""
     form: dict[str, str] = request.scope["form"]
     return form
 
 
 class Gate:
-    """Pure ASGI, around all of the console's routes. Sets `scope["viewer"]`, and `scope["form"]` of a POST."""
+    """Pure ASGI, around all of the console's routes. Sets `scope["viewer"]`, and `scope["form"]` of a POST.
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, *, most: int = CONSOLE_CALLS) -> None:
+    Of the `most` pages at once an account other than the operator's, and all who have not logged in, may have
+    `most_of_account` each: whoever sends or reads slowly keeps nobody else out. A log-in has no place until its form is
+    there.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sessions: Sessions,
+        *,
+        most: int = CONSOLE_CALLS,
+        most_of_account: int = CONSOLE_CALLS_ACCOUNT,
+    ) -> None:
         self._app = app
         self._sessions = sessions
-        self._room = most
+        self._most, self._most_of_account = most, most_of_account
+        self._at_work: Counter[int] = Counter()  # by account; 0: strangers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == EVENTS:  # a stream, which has bounds of its own (nudges.py)
-            await self._pass(scope, receive, _sealed(send))
-            return
-        if self._room <= 0:
-            busy = Response("Too many pages at once; try again in a moment.", 503, {"Retry-After": "1"})
-            await busy(scope, receive, _sealed(send))
-            return
-        self._room -= 1
+        send = _sealed(send)
+        request = Request(scope, receive)
         try:
-            await self._pass(scope, receive, _sealed(send))
-        finally:
-            self._room += 1
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._refusal(Request(scope, receive))
-        await (refusal or self._app)(scope, receive, send)
-
-    async def _refusal(self, request: Request) -> Response | None:
-        path = request.scope["path"]
-        try:
-            viewer = await self._sessions.viewer(request.cookies.get(COOKIE, ""))
+            viewer = scope["viewer"] = await self._sessions.viewer(request.cookies.get(COOKIE, ""))
         except DatabaseLost as error:
             log.error("the console cannot tell who comes until the database is back: %s", error)
-            return Response("The database does not answer. Try again in a moment.", 503, {"Retry-After": "1"})
-        request.scope["viewer"] = viewer
+            lost = Response("The database does not answer. Try again in a moment.", 503, {"Retry-After": "1"})
+            await lost(scope, receive, send)
+            return
+        if scope["path"] == EVENTS:  # a stream, which has bounds of its own (nudges.py)
+            await self._pass(request, receive, send)
+            return
+        if scope["path"] == LOGIN and scope["method"] not in _SAFE_METHODS:
+            scope["form"] = await read_form(request, CONSOLE_LOGIN_BYTES)
+        number = viewer.account_id if viewer else 0
+        share = self._most if viewer and viewer.operator else self._most_of_account
+        if self._at_work.total() >= self._most or self._at_work[number] >= share:
+            busy = Response("Too many pages at once; try again in a moment.", 503, {"Retry-After": "1"})
+            await busy(scope, receive, send)
+            return
+        self._at_work[number] += 1
+        try:
+            await self._pass(request, receive, send)
+        finally:
+            self._at_work[number] -= 1
+            if not self._at_work[number]:
+                del self._at_work[number]
+
+    async def _pass(self, request: Request, receive: Receive, send: Send) -> None:
+        refusal = await self._refusal(request, request.scope["viewer"])
+        await (refusal or self._app)(request.scope, receive, send)
+
+    async def _refusal(self, request: Request, viewer: Viewer | None) -> Response | None:
+        path = request.scope["path"]
+        if len(path) > CONSOLE_PATH_CHARS:
+            return Response("Not found.", 404)
         if path.startswith(_OPEN):
             return None  # log-in has a token of its own (login.py)
         if viewer is None:
@@ -111,12 +143,12 @@ class Gate:
         return None
 
 
-async def read_form(request: Request) -> dict[str, str] | None:
-    """A posted form; None: it is too large, or no form."""
+async def read_form(request: Request, most: int = CONSOLE_FORM_BYTES) -> dict[str, str] | None:
+    """A posted form of at most so many bytes; None: it is too large, or no form."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > CONSOLE_FORM_BYTES:
+        if len(body) > most:
             return None
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=CONSOLE_FORM_FIELDS)

@@ -152,7 +152,8 @@ class Ledger:
         return found
 
     async def spreadsheet(self, request: Request) -> Response:
-        """The same transfers as CSV, all of them, read page by page as the browser takes them."""
+        """The same transfers as CSV, read page by page as the browser takes them. Where there are more than a
+        spreadsheet opens, the last line says so: its sums are not the account's."""
         account = await self._desk.chosen(request)
         asked = self._asked(request, account)
         name = f"ledger-{asked.since}-{asked.until}.csv"
@@ -174,6 +175,8 @@ class Ledger:
             if len(entries) < most:
                 return
             after = entries[-1].place
+        if await self._desk.reads.look(lambda tx: _entries(tx, account, asked, after, 1)):
+            yield lines([("", "", "", f"{CONSOLE_CSV_ROWS} transfers, and older ones are left out: choose fewer days")])
 
     async def audit(self, request: Request) -> Response:
         """Begin an audit; its verdict is on the page when it ended."""

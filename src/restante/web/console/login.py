@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from restante.core.limits import CONSOLE_SESSION_SECONDS
 from restante.web.console.desk import Desk, action, done
-from restante.web.console.gate import COOKIE, LOGIN, PREFIX, is_ours, read_form, viewer_of
+from restante.web.console.gate import COOKIE, LOGIN, PREFIX, is_ours, viewer_of
 from restante.web.console.session import Sessions
 
 log = logging.getLogger("restante.console")
@@ -45,7 +45,7 @@ class Login:
 
     async def log_in(self, request: Request) -> Response:
         """Begin a session, or say that it was wrong: not which of both."""
-        form = await read_form(request)
+        form: dict[str, str] | None = request.scope["form"]  # read by the Gate; None: no form of ours
         nonce = request.cookies.get(_FORM_COOKIE, "")
         if form is None or not nonce or not is_ours(request, form, self._sessions.token(nonce)):
             words = "This form was open for too long, or the browser keeps no cookies. Please try again."

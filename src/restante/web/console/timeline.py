@@ -60,7 +60,9 @@ def _run(task: Whole, said: Said | None) -> Iterator[Event]:
         paced = [f"after {duration(task.trail.paced / 1_000)} of pacing"] if task.trail.paced >= 5 else []
         called = claimed + timedelta(milliseconds=task.trail.paced)
         took = f"took {duration(task.trail.called / 1_000)}"
-        yield Event("Model called", called, [took, *paced, *_spoken(said)], "good" if said else "bad")
+        yield Event(
+            "Model called", called, [took, *paced, *_spoken(said)], "good" if task.state == State.DONE else "bad"
+        )
     elif task.batch_saved is not None:
         yield Event("Answered in a batch", None, [f"${show_usd(task.batch_saved)} cheaper", *_spoken(said)], "good")
     elif said is not None:
