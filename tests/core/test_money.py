@@ -13,7 +13,7 @@ from restante.core.money import NANO_PER_USD, nano, parse_usd, show_usd
 from restante.core.pricing import LIVE_HOLD, STANDARD_FEE, STANDARD_HOLD, charge
 from restante.web.wire import usd
 
-amounts = st.integers(-(10**18), 10**18)
+amounts = st.integers(-(10**15), 10**15)  # to a million dollars, more than which nobody tops up at once
 
 
 @given(amounts)
@@ -52,7 +52,7 @@ def test_half_a_nano_dollar_goes_to_the_even_one() -> None:
 def test_the_largest_amount_is_one() -> None:
     assert parse_usd(f"{USD_MAX}") == USD_MAX * NANO_PER_USD == -parse_usd(f"-{USD_MAX}")
     for text in (f"{USD_MAX}.000000001", f"-{USD_MAX}.000000001"):
-        with pytest.raises(ValueError, match="at most 1,000,000,000 US dollars"):
+        with pytest.raises(ValueError, match="at most 1,000,000 US dollars"):
             parse_usd(text)
 
 

@@ -231,7 +231,7 @@ AUTHORIZATION_BYTES: Final = 4_096  # of the header; a longer one is nobody's
 PASSWORD_OVERLAP_HOURS_MAX: Final = 24 * 30  # that a changed password goes on being good: a month is no change any more
 PASSWORD_CHARS_MIN: Final = 16  # of a password a person chose; generated ones carry 192 bits
 PASSWORD_DISTINCT_MIN: Final = 8
-USD_MAX: Final = 1_000_000_000  # one top-up or credit limit; keeps every sum far inside 64 bits
+USD_MAX: Final = 1_000_000  # one top-up, limit or cap; the whole ledger adds up within 64 bits: 9,223 of them
 
 # --- the embedded model (notes embedded, B) ------------------------------------------------------------
 EMBEDDED_CONTEXT_TOKENS: Final = 8_192  # a slot: the model's own limit
