@@ -110,7 +110,7 @@ class Ledger:
             one = None if account is None else await books_accounts.one(tx, account.id, today)
             return entries, whole, said, one
 
-        entries, whole, said, one = await self._desk.reads.look(look)
+        entries, whole, said, one = await self._desk.look(request, look)
         shown = entries[:CONSOLE_ROWS]
         chosen = {
             "account": account.login if account is not None and operator else None,
@@ -152,7 +152,8 @@ class Ledger:
         return found
 
     async def spreadsheet(self, request: Request) -> Response:
-        """The same transfers as CSV, all of them, read page by page as the browser takes them."""
+        """The same transfers as CSV, all of them, read page by page as the browser takes them. A file does not say how
+        old it is: it is read from a standby that is not behind, and once from the primary, from there to its end."""
         account = await self._desk.chosen(request)
         asked = self._asked(request, account)
         name = f"ledger-{asked.since}-{asked.until}.csv"
@@ -164,11 +165,18 @@ class Ledger:
         yield lines([columns])
         after: Place | None = None
         left = CONSOLE_CSV_ROWS
+        standby = True
         while left > 0:
             most = min(left, CONSOLE_CSV_PAGE)
-            entries = await self._desk.reads.look(
-                lambda tx: _entries(tx, account, asked, after, most)  # noqa: B023
-            )
+
+            async def look(tx: Any) -> list[Entry]:
+                return await _entries(tx, account, asked, after, most)  # noqa: B023
+
+            if standby:
+                entries, behind = await self._desk.reads.prompt(look)
+                standby = behind is not None
+            else:
+                entries = await self._desk.now.look(look)
             yield lines([_cells(one, account) for one in entries])
             left -= len(entries)
             if len(entries) < most:

@@ -24,7 +24,7 @@ from restante.core.limits import (
     CONSOLE_STREAMS,
     CONSOLE_STREAMS_ACCOUNT,
 )
-from restante.flow.reading import Reads
+from restante.flow.reading import StandbyReads
 from restante.store import console
 from restante.store.errors import DatabaseLost
 from restante.store.reading import TooSlow
@@ -41,7 +41,7 @@ class Nudges:
 
     def __init__(
         self,
-        reads: Reads,
+        reads: StandbyReads,
         stopping: asyncio.Event,
         *,
         most: int = CONSOLE_STREAMS,
