@@ -25,10 +25,13 @@ from restante.store.database import Database, Session
 from restante.store.standby import Standby
 from restante.web.wire import FAMILY
 from restante.wiring import utc_now
+from tests.chaos.processes import eventually
 from tests.cluster import network, servers
 from tests.cluster.network import Network
 from tests.cluster.servers import PORT, Postgres
 from tests.console.person import Person, person
+from tests.console.walking import CHROMIUM, Walker, chromium
+from tests.console.walking import WITHOUT as NO_CHROMIUM
 from tests.support import OPERATOR, Http, Process, environment, task
 
 pytestmark = pytest.mark.skipif(bool(why := network.missing() or servers.missing()), reason=str(why))
@@ -52,6 +55,13 @@ class Pair:
         self.api = Process(["api", "--port", "0"], environment(directory / "none", **settings), directory, "api")
         self.url = self.api.wait_for(r"API is up at (http://\S+)")[1]
         self.api.wait_for(WITHOUT, log=True)
+        self.standby.start()
+        eventually("a schema", lambda: self.standby.sql("select to_regclass('account')") != "")
+
+    @property
+    def found(self) -> bool:
+        """Whether the API reads from the standby, as its log says."""
+        return self.api.log.rfind(AGAIN) > self.api.log.rfind(WITHOUT)
 
     def behind(self) -> None:
         """Have the standby show the past, from now on."""
@@ -92,7 +102,11 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 async def operator(pair: Pair) -> AsyncIterator[Person]:
-    async with person(pair.url, OPERATOR) as somebody:
+    """At a console that reads from the standby."""
+    async with person(pair.url, OPERATOR) as somebody, asyncio.timeout(SECONDS):
+        while not pair.found:  # it is asked when somebody reads
+            await somebody.json("/overview.json")
+            await asyncio.sleep(0.05)
         yield somebody
 
 
@@ -123,14 +137,9 @@ async def until_page(operator: Person, path: str, condition: Callable[[Any], Any
 
 
 async def test_an_api_starts_without_its_standby_and_finds_it(pair: Pair, operator: Person) -> None:
-    assert (await operator.json("/overview.json"))["money"]["balance"] == 100 * 10**9
-    await asyncio.to_thread(pair.standby.start)
-    await until(lambda: pair.standby.sql("select to_regclass('account')"))  # it had not even a schema
-    async with asyncio.timeout(SECONDS):
-        while AGAIN not in pair.api.log:  # it is asked when somebody reads
-            await operator.json("/overview.json")
-            await asyncio.sleep(0.05)
-    assert pair.api.log.count(WITHOUT) == 1, "not one line a page"
+    """Pages were read before it was there, see `operator`."""
+    before, found, _ = pair.api.log.partition(AGAIN)
+    assert found and before.count(WITHOUT) == 1, "not one line a page"
 
 
 async def test_pages_are_of_the_standby_and_say_how_old_they_are(pair: Pair, operator: Person) -> None:
@@ -185,6 +194,29 @@ async def test_a_killed_standby_costs_no_page_and_is_found_again(pair: Pair, ope
 async def _read_on(operator: Person, paths: tuple[str, ...]) -> None:
     while True:
         await asyncio.gather(*(operator.json(path) for path in paths))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+def test_an_open_page_says_by_itself_that_it_grows_old(pair: Pair) -> None:
+    """Nothing changes on a standby that stands still, so that nothing but its age can nudge the page."""
+    with chromium() as browser:
+        walker = Walker(browser, pair.url)
+        walker.log_in(*OPERATOR)
+        while not pair.found:
+            walker.open("/")
+        said = walker.open("/").locator("#as-of")
+        said.wait_for(state="hidden")
+        walker.page.wait_for_timeout(1_500)  # the first look tells nothing new
+        pair.behind()
+        try:
+            pair.primary.sql("select pg_logical_emit_message(true, 'restante', '')")
+            said.wait_for(state="visible")
+            assert "behind: read from a standby" in said.inner_text()
+        finally:
+            pair.on()
+        said.wait_for(state="hidden")
+        assert not walker.complaints
 
 
 async def test_a_silent_standby_is_not_waited_for(pair: Pair, both: tuple[Database, Standby]) -> None:
