@@ -35,6 +35,7 @@ from restante.observing import metrics
 from restante.observing.kinds import Labels
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
+from restante.store.standby import Standby
 from restante.web.api import Api
 from restante.web.appendix import Appendix
 from restante.web.application import create_app
@@ -244,6 +245,16 @@ def _unlisted(
     return [*health.routes(), *MetricsPage(figures, db, passwords, settings.metrics_token).routes()]
 
 
+def _standby(stack: contextlib.AsyncExitStack, db: Database, settings: Settings) -> Standby | None:
+    """The one that pages are read from, being connected to, if there is one."""
+    if settings.read_database_url is None:
+        return None
+    made = Standby(settings.read_database_url, db, settings.database_prepared)
+    made.ask()
+    stack.push_async_callback(made.close)
+    return made
+
+
 def console(
     stack: contextlib.AsyncExitStack,
     db: Database,
@@ -258,7 +269,8 @@ def console(
     """The console, where it is not off."""
     if settings.console == "off":
         return None
-    desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""))
+    standby = _standby(stack, db, settings)
+    desk = Desk(db, utc_now, notice=_NOTICES.get(gemini_names(settings) or "", ""), standby=standby)
     overview = Overview(desk, models.names, pacer.keys.faults)
     terms = Terms(
         settings.allowance(),

@@ -9,13 +9,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from restante.core import limits
-from restante.core.allowance import UNLIMITED, Allowance
+from restante.core.allowance import UNLIMITED, Allowance, Endpoint
 from restante.core.errors import OperatorError
 from restante.core.money import Nano, parse_usd
 from restante.core.reserve import Reserve, parse_reserve
@@ -50,6 +50,13 @@ class Settings(Observing, frozen=True, kw_only=True):
         Meta(
             description="A PostgreSQL 15 or newer to use instead of the embedded one. It may name several hosts, of"
             " which the one that takes writes is used: `postgresql://restante@db1,db2/restante`."
+        ),
+    ] = None
+    read_database_url: Annotated[
+        str | None,
+        Meta(
+            description="A hot standby of that database, from which the API reads the pages of its console; of several"
+            " hosts the first that is one. Pages are read from the primary while it fails. See docs/scale.md."
         ),
     ] = None
     disk_reserve: Annotated[
@@ -283,18 +290,8 @@ class Settings(Observing, frozen=True, kw_only=True):
             return msgspec.structs.replace(UNLIMITED, spend_per_day=spend)
         return Allowance(
             spend_per_day=spend,
-            task_post=self.rate_task_post,
-            live=self.rate_live,
-            tasks_ready=self.rate_tasks_ready,
-            task_get=self.rate_task_get,
-            models=self.rate_models,
-            user_data=self.rate_user_data,
-            appendix_errors=self.rate_appendix_errors,
-            status=self.rate_status,
-            webhook_resend=self.rate_webhook_resend,
-            id_list=self.rate_id_list,
-            errors=self.rate_errors,
             live_at_once=self.live_at_once,
+            **{name: getattr(self, f"rate_{name}") for name in get_args(Endpoint)},
         )
 
     def reserve(self) -> Reserve:

@@ -105,7 +105,8 @@ async def test_a_csv_that_is_cut_says_so(db: Database, monkeypatch: pytest.Monke
     for number in range(5):
         async with db.transaction() as tx:
             await ledger.top_up(tx, "shop", utc_now(), f"{number:032x}", 1_000)
-    page = Ledger(Acting(Desk(db, utc_now), Deeds(db, utc_now)), Auditor(db, utc_now))
+    desk = Desk(db, utc_now)
+    page = Ledger(Acting(desk, Deeds(db, utc_now)), Auditor(db, utc_now, desk.reads))
     account = await accounts.find(db, "shop")
     today = utc_now().date()
     for most, cut in ((4, True), (5, False), (6, False)):

@@ -12,7 +12,7 @@ import aiohttp
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from restante.flow.reading import Reads
+from restante.flow.reading import Reads, StandbyReads
 from restante.store.database import Database
 from restante.web.console.nudges import Nudges
 from restante.web.console.session import Viewer
@@ -86,7 +86,7 @@ def _request(account: int) -> Request:
 
 async def test_streams_are_bounded_and_nobody_looks_when_nobody_watches(db: Database) -> None:
     await open_account(db, "somebody")
-    nudges = Nudges(Reads(db), asyncio.Event(), most=3, most_of_account=2)
+    nudges = Nudges(StandbyReads(Reads(db), None), asyncio.Event(), most=3, most_of_account=2)
     taken: list[AsyncIterator[bytes]] = []
 
     async def ask(account: int) -> Response:

@@ -276,7 +276,7 @@ async def test_a_connection_that_ends_between_two_steps_is_lost(
     dsn: str, monkeypatch: pytest.MonkeyPatch, kind: type[Connection]
 ) -> None:
     """asyncpg empties it, and whoever goes on meets None: it ended loops and settled answers as broken (the monkey)."""
-    monkeypatch.setattr(database, "_connector", lambda dsn, prepared: Connector(dsn, prepared, kind))
+    monkeypatch.setattr(database, "_connector", lambda dsn, prepared, target: Connector(dsn, prepared, kind))
     db = Database(dsn)
     await db.open()
     monkeypatch.setattr(f"{__name__}._ENDING", [True])

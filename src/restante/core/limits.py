@@ -219,6 +219,12 @@ DATABASE_PROBE_AFTER_SECONDS: Final = 4.0  # of a connection on which nothing co
 DATABASE_PROBE_SECONDS: Final = 2.0
 # The same from PostgreSQL's side: a worker that was cut off within a transaction holds its rows locked until then.
 DATABASE_CLIENT_SILENT_SECONDS: Final = 20
+# The standby that pages are read from (RESTANTE_READ_DATABASE_URL); while it fails, they are read from the primary.
+STANDBY_OPEN_SECONDS: Final = 12.0  # to connect and look at it: two hosts of which one is silent. Nobody waits for it
+STANDBY_ANSWER_SECONDS: Final = 2.0  # that a page waits for a sign of it, once; people notice longer
+STANDBY_PAGE_SECONDS: Final = 30.0  # of all of a page's statements there: several may take CONSOLE_READ_SECONDS
+STANDBY_AGAIN_SECONDS: Final = 2.0  # before it is asked again: it is back on its pages before people wonder
+STANDBY_BEHIND_SECONDS: Final = 3.0  # beyond this a page says how old it is; below, nudges and eyes are as late
 POOL_CONNECTIONS: Final = 8  # a process; the embedded server allows 100 in all
 READY_DATABASE_SECONDS: Final = 2.0  # /readyz waits this long for the database; probes give up after a few
 CREDENTIALS_SECONDS: Final = 3.0  # an API process believes a password this long (contract: revoked within 5 s)

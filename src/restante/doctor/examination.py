@@ -53,6 +53,7 @@ INSTALLATION: Final[tuple[tuple[str, Check], ...]] = (
     ("webhooks", installation.webhooks),
     ("debtors", installation.debtors),
     ("pauses", installation.pauses),
+    ("standby", server.standby),
 )
 LEDGER: Final = ("ledger", installation.ledger)
 

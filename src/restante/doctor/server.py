@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from restante.core.errors import CREATED_CODE
+from restante.core.errors import CREATED_CODE, OperatorError
 from restante.core.limits import (
     DOCTOR_CLOCK_FAULT_SECONDS,
     DOCTOR_CLOCK_SECONDS,
@@ -15,10 +15,12 @@ from restante.core.limits import (
     DOCTOR_SLOT_BYTES,
     DOCTOR_SNAPSHOT_SECONDS,
     DOCTOR_SYNC_SECONDS,
+    STANDBY_BEHIND_SECONDS,
 )
 from restante.core.reserve import show_bytes
 from restante.doctor.finding import Finding, Patient, fault, fine, warning
 from restante.store import inspection
+from restante.store import standby as stored
 from restante.store.inspection import Server
 
 _ROLE = "ALTER ROLE ... IN DATABASE ..."
@@ -179,6 +181,36 @@ def judge_age(age: int) -> list[Finding]:
     said = f"the oldest rows are {age:,} transactions old; PostgreSQL stops at about 2,100,000,000"
     remedy = "Let autovacuum run (no old snapshots, prepared transactions or slots), or VACUUM FREEZE by night."
     return [fault(said, remedy) if age > _FREEZE_FAULT // 2 else warning(said, remedy)]
+
+
+async def standby(patient: Patient) -> list[Finding]:
+    """The server that the console's pages are read from."""
+    dsn = patient.settings.read_database_url
+    if dsn is None:
+        return fine("the console's pages are read from the primary")
+    try:
+        db = await stored.connect(dsn, patient.base, patient.settings.database_prepared)
+    except OperatorError as error:
+        return [warning(f"{error.problem} The console's pages are read from the primary", error.remedy)]
+    try:
+        return judge_standby(await stored.behind(db))
+    finally:
+        await db.close()
+
+
+def judge_standby(behind: float | None) -> list[Finding]:
+    """By how many seconds old what it shows is; None: it is a primary."""
+    if behind is None:
+        return [
+            warning(
+                f"{stored.SETTING} names the primary: the console's pages are read from it as without",
+                "Name a standby, or unset it.",
+            )
+        ]
+    if behind > STANDBY_BEHIND_SECONDS:
+        remedy = "Look at its log, its disk and its network; is replay paused (pg_is_wal_replay_paused())?"
+        return [warning(f"the standby that the console's pages are read from is {behind:.0f} s behind", remedy)]
+    return fine("the console's pages are read from a standby that is not behind")
 
 
 async def pooler(patient: Patient) -> list[Finding]:

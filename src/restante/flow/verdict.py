@@ -11,10 +11,12 @@ import msgspec
 
 from restante.core.limits import AUDIT_SAID
 from restante.flow import accounts
+from restante.flow.reading import StandbyReads
 from restante.store import books_ledger, ledger
 from restante.store.database import Database
 from restante.store.errors import DatabaseLost
 from restante.store.ledger import Totals
+from restante.store.reading import Overtaken, overtaking
 
 log = logging.getLogger("restante.audit")
 
@@ -26,14 +28,23 @@ class Audited(msgspec.Struct, frozen=True):
     differences: list[str]
 
 
-async def audit(db: Database, clock: Callable[[], datetime], *, whole: bool) -> Audited:
+async def audit(
+    db: Database, clock: Callable[[], datetime], *, whole: bool, standby: Database | None = None
+) -> Audited:
     """Audit (flow/accounts.audit) and keep the verdict; a standby, which keeps nothing, is audited all the same.
+    `standby`: read there what is kept in `db`; should it fail, all is read from `db`.
 
     Raises DatabaseLost; then the verdict has no end.
     """
     number = None if db.standby else await books_ledger.begin_verdict(db, clock(), whole=whole)
-    totals = await ledger.totals(db)
-    differences = [one async for one in accounts.audit(db, full=whole)]
+    try:
+        with overtaking():
+            totals, differences = await _gone_over(standby or db, whole=whole)
+    except (DatabaseLost, Overtaken) as error:
+        if standby is None:
+            raise
+        log.warning("the audit goes over the primary, since the standby failed: %s", error)
+        totals, differences = await _gone_over(db, whole=whole)
     if totals.difference and not differences:
         differences = [f"I1: the transfers' sums differ by {totals.difference}"]
     if number is not None:
@@ -42,12 +53,17 @@ async def audit(db: Database, clock: Callable[[], datetime], *, whole: bool) -> 
     return Audited(totals, differences)
 
 
+async def _gone_over(db: Database, *, whole: bool) -> tuple[Totals, list[str]]:
+    return await ledger.totals(db), [one async for one in accounts.audit(db, full=whole)]
+
+
 class Auditor:
     """Runs the audit for the console: one at a time in a process, and on when its browser hangs up."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, db: Database, clock: Callable[[], datetime], reads: StandbyReads) -> None:
         self._db = db
         self._clock = clock
+        self._reads = reads
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -63,7 +79,8 @@ class Auditor:
 
     async def _audit(self, *, whole: bool) -> None:
         try:
-            found = await audit(self._db, self._clock, whole=whole)
+            standby = await self._reads.database()
+            found = await audit(self._db, self._clock, whole=whole, standby=standby)
         except DatabaseLost as error:
             log.error("the audit ended early, for want of the database: %s", error)
         except Exception:

@@ -26,6 +26,8 @@ from restante.core.limits import (
 
 #: Whether statements are prepared once a connection: `auto` is no where a pooler stands between.
 Prepared = Literal["auto", "on", "off"]
+#: Which of a DSN's several hosts is wanted.
+Target = Literal["read-write", "standby"]
 
 _EXAMPLE: Final = (
     "An example: postgresql://user:password@host:5432/database. In a password write / as %2F, ? as %3F, # as %23,"
@@ -86,26 +88,32 @@ def hosts(dsn: str) -> list[str]:
     return [parts._replace(query=urlencode(one)).geturl() for one in made]
 
 
-def unusable(error: Exception) -> OperatorError:
+def unusable(error: Exception, setting: str) -> OperatorError:
     """A DSN that cannot be used, and why. What quotes is not said: a password with a slash in it ends the host for
     whoever parses the URL, and its first half is then quoted as a port."""
     why = str(error).rstrip(".")
     if re.search(r"""['"]""", why):
         why = "it is no PostgreSQL URL (it is not shown, since it may hold a password)"
-    return OperatorError(f"RESTANTE_DATABASE_URL cannot be used: {why}.", _EXAMPLE)
+    return OperatorError(f"{setting} cannot be used: {why}.", _EXAMPLE)
 
 
 class Connector:
     """Makes a process's connections. `pooled` is known after the first: a pooler such as PgBouncer stands between,
     whose sessions are not ours, so that there is nothing to listen on."""
 
-    def __init__(self, dsn: str, prepared: Prepared = "auto", kind: type[Connection] = Connection) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        prepared: Prepared = "auto",
+        kind: type[Connection] = Connection,
+        target: Target = "read-write",
+    ) -> None:
         self.kind = kind
         self._hosts = hosts(dsn)  # where the last connection was made comes first
         self._prepared = prepared
-        # To a standby there is nothing to write; whoever wants to read from one says so in the DSN.
+        # Of several hosts one is wanted; a DSN that says itself which is obeyed.
         several = len(self._hosts) > 1 and _TARGET not in dsn
-        self._options: dict[str, Any] = {_TARGET: "read-write"} if several else {}
+        self._options: dict[str, Any] = {_TARGET: target} if several else {}
         self.pooled: bool | None = None
         self.doubts = 0  # commits in doubt so far, of all connections
 
@@ -118,7 +126,11 @@ class Connector:
         if self.pooled is None:
             connection = await self._connect(options | {"statement_cache_size": 0})
             # The process id that the other side introduced itself with: a pooler invents one.
-            self.pooled = connection.get_server_pid() != await connection.fetchval("select pg_backend_pid()")
+            try:
+                self.pooled = connection.get_server_pid() != await connection.fetchval("select pg_backend_pid()")
+            except BaseException:  # given up, too: else it stays open until it is collected
+                connection.terminate()
+                raise
             if not self._caches:
                 return connection
             await connection.close(timeout=DATABASE_CONNECT_SECONDS)

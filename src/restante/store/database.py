@@ -32,7 +32,7 @@ from restante.core.limits import (
 )
 from restante.observing.current import nobody
 from restante.store import schema
-from restante.store.connecting import Connector, Prepared, unusable
+from restante.store.connecting import Connector, Prepared, Target, unusable
 from restante.store.errors import LOST, DatabaseLost, NoSuchDay, our_errors
 
 log = logging.getLogger("restante.database")
@@ -90,8 +90,12 @@ class Database(Session):
         connections: int = POOL_CONNECTIONS,
         revive: Callable[[], bool] | None = None,
         prepared: Prepared = "auto",
+        setting: str = "RESTANTE_DATABASE_URL",
+        target: Target = "read-write",
     ):
+        """`setting`: where the DSN came from; `target`: which of its several hosts is wanted."""
         self.dsn = dsn
+        self._setting = setting
         self._revive = revive
         self._reviving: asyncio.Task[None] | None = None
         self._starts = 0  # in a row, of a server that did not start or soon ended
@@ -101,13 +105,13 @@ class Database(Session):
         #: The server is a standby: there is nothing to migrate, and nothing but reading.
         self.standby = False
         try:
-            self._connect = _connector(dsn, prepared)
+            self._connect = _connector(dsn, prepared, target)
             self._pool = asyncpg.create_pool(
                 dsn, min_size=1, max_size=connections, command_timeout=None, reset=_nothing_to_reset,
                 connect=self._connect, connection_class=self._connect.kind,
             )  # fmt: skip
         except ValueError as error:
-            raise unusable(error) from None
+            raise unusable(error, self._setting) from None
         super().__init__(self._pool)
 
     @property
@@ -156,10 +160,10 @@ class Database(Session):
             encoding = await self._pool.fetchval("show server_encoding")
             self.standby = await self._pool.fetchval("select pg_is_in_recovery()")
         except (ValueError, OverflowError) as error:
-            raise unusable(error) from None
+            raise unusable(error, self._setting) from None
         except (*LOST, asyncpg.PostgresError) as error:
             raise OperatorError(
-                f"PostgreSQL cannot be reached: {error}", "Check RESTANTE_DATABASE_URL and that the server runs."
+                f"PostgreSQL cannot be reached: {error}", f"Check {self._setting} and that the server runs."
             ) from error
         if int(version) // 10_000 < _OLDEST_MAJOR:
             await self.close()
@@ -175,6 +179,10 @@ class Database(Session):
                 await self._pool.close()
         except (TimeoutError, *LOST):
             self._pool.terminate()
+
+    def abort(self) -> None:
+        """Cut all connections at once; whoever waits on one gets DatabaseLost."""
+        self._pool.terminate()
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, reads: bool = False) -> AsyncIterator[Session]:
@@ -321,9 +329,9 @@ class Database(Session):
         return dropped
 
 
-def _connector(dsn: str, prepared: Prepared) -> Connector:
-    if not faults.active:
-        return Connector(dsn, prepared)
+def _connector(dsn: str, prepared: Prepared, target: Target) -> Connector:
+    if not faults.active or target == "standby":
+        return Connector(dsn, prepared, target=target)
     from restante.store.interrupted import Interrupted, Severed
 
     Interrupted.steps = {statement(name): step for name, step in faults.STEPS.items()}

@@ -4,7 +4,7 @@ A page is a module with a class that is given the Desk and whatever flows it nee
 Console: `pages(path, endpoint)` for what is read (HTML and its twin in JSON), `action(path, endpoint)` for what a form
 does, ending with `done(where)`. Its name and place go into desk.NAVIGATION, its template extends base.html.
 
-What it reads it reads by `desk.reads.look`, for the account that `viewer.account()` or `desk.chosen()` allows and no
+What it reads it reads by `desk.look`, for the account that `viewer.account()` or `desk.chosen()` allows and no
 other. The Gate has judged session and CSRF token before any of it runs: forms hold `parts.csrf(csrf)`, endpoints read
 `form_of(request)`.
 """

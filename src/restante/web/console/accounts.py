@@ -79,7 +79,7 @@ class Accounts:
         if not (after.isascii() and after.isdecimal() and len(after) < 10 and int(after) <= ACCOUNTS_MAX):
             raise Invalid("No list goes on from there. Go back to its first page.")
         today = self._clock().date()
-        found = await self._desk.reads.look(
+        found = await self._desk.now.look(
             lambda tx: stored.page(
                 tx, int(after), contains or None, today, CONSOLE_ROWS + 1,
                 paused=which == "paused", owing=which == "owing",
@@ -328,7 +328,7 @@ class Accounts:
         today = self._clock().date()
         found = None
         if number <= ACCOUNTS_MAX:
-            found = await self._desk.reads.look(lambda tx: stored.one(tx, number, today))
+            found = await self._desk.now.look(lambda tx: stored.one(tx, number, today))
         if found is None:
             raise Missing
         return found

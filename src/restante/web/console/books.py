@@ -58,7 +58,7 @@ def books(stack: contextlib.AsyncExitStack, desk: Desk, terms: Terms, counter: C
     """All of their routes, below /console. What they began is let end, or given up, as the `stack` unwinds."""
     deeds = Deeds(desk.db, desk.clock, timedelta(hours=min(DEED_HOURS, terms.idempotency_hours)))
     stack.push_async_callback(deeds.close, DRAIN_SECONDS)
-    auditor = Auditor(desk.db, desk.clock)
+    auditor = Auditor(desk.db, desk.clock, desk.reads)
     stack.callback(auditor.close)
     acting = Acting(desk, deeds)
     resender = Resender(desk.db, desk.clock, postback)

@@ -128,7 +128,7 @@ class Deliveries:
             hosts = [] if after else await stored.hosts(tx, number, now - timedelta(days=7), now + timedelta(minutes=1))
             return hosts, await self._page(tx, number, msgspec.structs.replace(STATES[state][1], host=host), after, now)
 
-        hosts, page = await self._desk.reads.look(look)
+        hosts, page = await self._desk.look(request, look)
         login = None if account is None else account.login
         asked = {"account": login if viewer_of(request).operator else None, "state": state, "host": host}
         data = {
@@ -206,7 +206,7 @@ class Deliveries:
             found = await stored.one(tx, number, None if viewer.operator else viewer.account_id)
             return found and (*found, await stored.attempts(tx, number, since, CONSOLE_ATTEMPTS))
 
-        found = await self._desk.reads.look(look) if number < 2**63 else None
+        found = await self._desk.look(request, look) if number < 2**63 else None
         if found is None:
             raise Missing
         webhook, packed, owes, attempts = found
@@ -245,7 +245,7 @@ class Deliveries:
         since = self._clock() - timedelta(hours=int(hours))
         told = f"{'to ' + host if host else 'to any host'}, owed since {since:%Y-%m-%d %H:%M} UTC"
         of_whom = f"of {login}" if login else "of all accounts"
-        found = await self._desk.reads.look(lambda tx: stored.failed(tx, number, since, host, CONSOLE_RESEND_TASKS))
+        found = await self._desk.now.look(lambda tx: stored.failed(tx, number, since, host, CONSOLE_RESEND_TASKS))
         count = f"{len(found):,}{' or more' if len(found) == CONSOLE_RESEND_TASKS else ''}"
         confirm = self._acting.unconfirmed(
             request,
@@ -270,7 +270,7 @@ class Deliveries:
         return await self._acting.act(request, work, where=back)
 
     async def _number_of(self, login: str) -> int:
-        account = None if "\0" in login else await self._desk.reads.look(lambda tx: accounts.read(tx, login))
+        account = None if "\0" in login else await self._desk.now.look(lambda tx: accounts.read(tx, login))
         if account is None:
             raise Missing
         return account.id

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -12,15 +12,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from restante import __version__
-from restante.flow.reading import Reads
+from restante.core.limits import STANDBY_BEHIND_SECONDS
+from restante.flow.reading import Reads, StandbyReads, Work
 from restante.store import accounts
 from restante.store.database import Database
+from restante.store.standby import Standby
 from restante.web.console.assets import Assets
 from restante.web.console.gate import PREFIX, viewer_of, wants_json
 from restante.web.console.render import environment
 from restante.web.console.session import Viewer
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
 
 #: Pages in the order of the navigation: what they are called and where they are.
 NAVIGATION: Final = [
@@ -45,20 +48,41 @@ class Invalid(Exception):
 class Desk:
     """One per API process. `notice`: what every page has to say of this installation, such as that it is offline."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime], *, notice: str = "") -> None:
+    def __init__(
+        self, db: Database, clock: Callable[[], datetime], *, notice: str = "", standby: Standby | None = None
+    ) -> None:
         self.db = db
-        self.reads = Reads(db)
+        #: What is so now: for whatever precedes or follows an act, and judges who may see what.
+        self.now = Reads(db)
+        #: What was so a moment ago: for what is only looked at, with `look`, so that the page says how old it is.
+        self.reads = StandbyReads(self.now, standby)
         self.clock = clock
         self.assets = Assets()
         self._notice = notice
         self._templates = environment(self.assets.paths, clock)
 
+    async def look(self, request: Request, work: Work[T]) -> T:
+        """What a page shows, read from the standby; from the primary what a form asks for or has led to (`?deed=`), and
+        None that the standby found: what was asked for may be newer. Raises DatabaseLost, TooSlow."""
+        if request.method == "POST" or "deed" in request.query_params:
+            return await self.now.look(work)
+        found, behind = await self.reads.dated(work)
+        if behind is None:
+            return found
+        if found is None:
+            return await self.now.look(work)
+        request.scope["behind"] = max(behind, request.scope.get("behind", 0.0))
+        return found
+
     def page(
         self, request: Request, template: str, data: Mapping[str, Any], *, status: int = 200, **more: Any
     ) -> Response:
         """A page, or its twin in JSON: `data` alone. What only the HTML shows is in `more`."""
+        behind: float = request.scope.get("behind", 0.0)
+        as_of = self.clock() - timedelta(seconds=behind) if behind > STANDBY_BEHIND_SECONDS else None
         if wants_json(request):
-            return Response(msgspec.json.encode(data), status, media_type="application/json")
+            twin = data if as_of is None else {**data, "as_of": as_of}
+            return Response(msgspec.json.encode(twin), status, media_type="application/json")
         viewer: Viewer | None = request.scope["viewer"]
         query = f"?{request.url.query}" if request.url.query else ""
         path = request.url.path
@@ -73,6 +97,8 @@ class Desk:
                 "version": __version__,
                 "notice": self._notice,
                 "now": self.clock(),
+                "as_of": as_of,
+                "behind": behind,
                 **data,
                 **more,
             }
@@ -92,7 +118,7 @@ class Desk:
         login = request.query_params.get("account", "") if viewer.operator else viewer.login
         if not login:
             return None
-        found = None if "\0" in login else await self.reads.look(lambda tx: accounts.read(tx, login))
+        found = None if "\0" in login else await self.now.look(lambda tx: accounts.read(tx, login))
         if found is None:
             raise Missing
         return found

@@ -110,7 +110,7 @@ class Ledger:
             one = None if account is None else await books_accounts.one(tx, account.id, today)
             return entries, whole, said, one
 
-        entries, whole, said, one = await self._desk.reads.look(look)
+        entries, whole, said, one = await self._desk.look(request, look)
         shown = entries[:CONSOLE_ROWS]
         chosen = {
             "account": account.login if account is not None and operator else None,
@@ -153,7 +153,10 @@ class Ledger:
 
     async def spreadsheet(self, request: Request) -> Response:
         """The same transfers as CSV, read page by page as the browser takes them. Where there are more than a
-        spreadsheet opens, the last line says so: its sums are not the account's."""
+        spreadsheet opens, the last line says so: its sums are not the account's.
+
+        A file does not say how old it is: it is read from a standby that is not behind, and once from the primary, from
+        there to its end."""
         account = await self._desk.chosen(request)
         asked = self._asked(request, account)
         name = f"ledger-{asked.since}-{asked.until}.csv"
@@ -165,17 +168,24 @@ class Ledger:
         yield lines([columns])
         after: Place | None = None
         left = CONSOLE_CSV_ROWS
+        standby = True
         while left > 0:
             most = min(left, CONSOLE_CSV_PAGE)
-            entries = await self._desk.reads.look(
-                lambda tx: _entries(tx, account, asked, after, most)  # noqa: B023
-            )
+
+            async def look(tx: Any) -> list[Entry]:
+                return await _entries(tx, account, asked, after, most)  # noqa: B023
+
+            if standby:
+                entries, behind = await self._desk.reads.prompt(look)
+                standby = behind is not None
+            else:
+                entries = await self._desk.now.look(look)
             yield lines([_cells(one, account) for one in entries])
             left -= len(entries)
             if len(entries) < most:
                 return
             after = entries[-1].place
-        if await self._desk.reads.look(lambda tx: _entries(tx, account, asked, after, 1)):
+        if await self._desk.now.look(lambda tx: _entries(tx, account, asked, after, 1)):
             yield lines([("", "", "", f"{CONSOLE_CSV_ROWS} transfers, and older ones are left out: choose fewer days")])
 
     async def audit(self, request: Request) -> Response:

@@ -93,17 +93,20 @@ class Models:
         """The catalogue, the providers, what is put off, and batches."""
         operator = viewer_of(request).operator
 
-        async def look(tx: Any) -> Any:
-            each = [
+        async def providers(tx: Any) -> Any:
+            return [
                 (name, await health.processes(tx, name), await health.oldest_ready(tx, name)) for name in self._names
             ]
+
+        async def look(tx: Any) -> Any:
             lanes = await books_accounts.lanes(tx, CONSOLE_COUNTED)
             pauses = await inspection.pauses(tx) if operator else []
             known = await pacing.known(tx, self._names, LEARNED_SECONDS) if operator else []
             made = await batches.listed(tx, _BATCHES, only_open=False) if operator else []
-            return each, lanes, pauses, known, made
+            return lanes, pauses, known, made
 
-        each, lanes, pauses, known, made = await self._desk.reads.look(look)
+        lanes, pauses, known, made = await self._desk.look(request, look)
+        each = await self._desk.now.look(providers)  # by leases and clocks: behind, every worker would seem dead
         by_model = {(lane.provider, lane.model): lane for lane in lanes}
         data = {
             "models": [self._row(one, by_model, operator=operator) for one in self._catalogue.listed()],

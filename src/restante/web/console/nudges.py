@@ -23,8 +23,9 @@ from restante.core.limits import (
     CONSOLE_STREAM_SECONDS,
     CONSOLE_STREAMS,
     CONSOLE_STREAMS_ACCOUNT,
+    STANDBY_BEHIND_SECONDS,
 )
-from restante.flow.reading import Reads
+from restante.flow.reading import StandbyReads
 from restante.store import console
 from restante.store.errors import DatabaseLost
 from restante.store.reading import TooSlow
@@ -41,7 +42,7 @@ class Nudges:
 
     def __init__(
         self,
-        reads: Reads,
+        reads: StandbyReads,
         stopping: asyncio.Event,
         *,
         most: int = CONSOLE_STREAMS,
@@ -105,7 +106,10 @@ class Nudges:
         """Look each second until nobody watches, or the process stops."""
         while self._watched:
             try:
-                self._marks = await self._reads.look(lambda tx: console.marks(tx, list(self._watched)))
+                marks, behind = await self._reads.dated(lambda tx: console.marks(tx, list(self._watched)))
+                # A standby that stands still changes nothing: pages are to say it, again when it is twice as late.
+                late = int((behind or 0.0) / STANDBY_BEHIND_SECONDS).bit_length()
+                self._marks = {watched: f"{late} {mark}" for watched, mark in marks.items()}
             except (DatabaseLost, TooSlow) as error:
                 log.debug("pages are not nudged until the database is back: %s", error)
             except Exception:

@@ -196,7 +196,7 @@ class Playground:
     async def _allowed(self, request: Request) -> Allowance:
         """What the viewer's account may do."""
         viewer = viewer_of(request)
-        found = await self._desk.reads.look(lambda tx: accounts.credentials(tx, [viewer.login]))
+        found = await self._desk.now.look(lambda tx: accounts.credentials(tx, [viewer.login]))
         own = found[viewer.login].own_limits()
         return self._allowance.with_own(own) if own else self._allowance
 
@@ -217,7 +217,7 @@ class Playground:
         status: int = 200,
     ) -> Response:
         viewer = viewer_of(request)
-        account = await self._desk.reads.look(lambda tx: accounts.read(tx, viewer.login))
+        account = await self._desk.now.look(lambda tx: accounts.read(tx, viewer.login))
         told = await self._acting.told(request)
         return self._render(request, form, judged, refusal, account, status=status, told=told)
 

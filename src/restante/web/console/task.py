@@ -108,7 +108,7 @@ class TaskView:
         """The provider's reply, byte for byte. Raises Missing."""
         viewer = viewer_of(request)
         task = await self._task(request, viewer)
-        found = await self._desk.reads.look(lambda tx: tasks.raw(tx, task.day, task.account_id, task.id))
+        found = await self._desk.look(request, lambda tx: tasks.raw(tx, task.day, task.account_id, task.id))
         if found is None or found.body is None:
             raise Missing
         return Response(found.body, media_type="application/json")
@@ -120,7 +120,7 @@ class TaskView:
         day = parsed.posted_on(self._desk.clock().date())
         if day is None:
             raise Missing
-        found = await self._desk.reads.look(lambda tx: stored.whole(tx, day, parsed.account_id, str(parsed)))
+        found = await self._desk.look(request, lambda tx: stored.whole(tx, day, parsed.account_id, str(parsed)))
         if found is None:
             raise Missing
         return found

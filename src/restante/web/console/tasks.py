@@ -115,7 +115,7 @@ class Tasks:
             lanes = await stored.lanes(tx)
             return lanes, await stored.find(tx, _wanted(asked, number, lanes, now), before, CONSOLE_ROWS)
 
-        lanes, found = await self._desk.reads.look(read)
+        lanes, found = await self._desk.look(request, read)
         models = {lane.id: lane.model for lane in lanes}
         rows = [_row(one, models) for one in found.tasks]
         older = asked.url(before=_mark((found.tasks[-1].posted_at, rows[-1].id))) if found.more else None
