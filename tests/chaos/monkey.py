@@ -262,7 +262,9 @@ class Monkey:
         return True
 
     async def _power_cut(self) -> bool:
-        held = await self.troupe.held()
+        held = await self.troupe.stop_all()  # else they go on claiming until the last of them is killed
+        if held is None:
+            return False
         everything = {one for ids in held.values() for one in ids}
         fault = self.tally.add("power cut", {*everything, *self.crowd.open()}, leased=True)
         self.tally.may_repeat.update(one for one in fault.in_flight if one in everything)

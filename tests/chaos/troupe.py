@@ -25,6 +25,7 @@ LEASE_SECONDS = 2.0
 CUT_SECONDS = 3.5  # without the database: longer than a lease
 STOPPED_SECONDS = 1.0  # within a lease: long enough to ask a database that is there what a process holds
 AHEAD_MOST = 18 * 3_600  # seconds that a clock may be ahead: an id is looked for until tomorrow, a key kept for a day
+RESTANTE = " -m restante "  # in the command line of each of its processes, and in none of PostgreSQL's
 UP = {
     "worker": re.compile("the worker serves"),
     "api": re.compile(r"API is up at (http://\S+)"),
@@ -212,6 +213,23 @@ class Troupe:
                 member.process.signal(signal.SIGCONT)
                 await self.database.rows("select 1")
 
+    async def stop_all(self) -> dict[int, list[str]] | None:
+        """SIGSTOP to all, and to what `up` started; what each holds then. None, and they go on: PostgreSQL is down."""
+        stopped = [
+            one.pid for one in await asyncio.to_thread(family, self.directory / "data") if RESTANTE in one.command
+        ]
+        _signal(stopped, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(STOPPED_SECONDS):
+                held = await self.held()
+                while (last := await self.held()) != held:
+                    held = last
+                    await asyncio.sleep(0.03)
+                return held
+        except TimeoutError:
+            _signal(stopped, signal.SIGCONT)
+            return None
+
     async def _held_at_last(self, member: Member) -> list[str]:
         before: list[str] | None = None
         for _ in range(10):
@@ -273,6 +291,12 @@ class Troupe:
             for line in log.read_text(errors="replace").splitlines()
             if wanted.search(line)
         ]
+
+
+def _signal(pids: Sequence[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, number)
 
 
 def _close(member: Member) -> None:

@@ -78,6 +78,8 @@ async def _calls(monkey: Monkey, wrong: list[str]) -> str:
     beyond = {one: calls for one, calls in made.items() if calls > 1 + may[one]}
     for one, calls in list(beyond.items())[:20]:
         wrong.append(f"the provider was asked {calls} times for {one}, {1 + may[one]} at the most were expected")
+    if len(beyond) > 20:
+        wrong.append(f"and so for {len(beyond) - 20} more")
     total, tasks = sum(made.values()), len(made)
     if total > tasks + monkey.tally.leased:
         wrong.append(f"{total} provider calls > {tasks} tasks + {monkey.tally.leased} leased to who was struck")
