@@ -203,7 +203,7 @@ served = "some-model"
 
 
 @pytest.mark.contract("12.26 new posts", "12.26 a rejected key")
-@pytest.mark.parametrize("refuses", [401, 403])
+@pytest.mark.parametrize("refuses", [401, pytest.param(403, marks=pytest.mark.long)])
 def test_a_server_of_the_map_that_rejects_its_key(tmp_path: Path, refuses: int) -> None:
     """Contract §12.26 holds for it as for Gemini, which goes on beside it."""
     file, workshop = tmp_path / "workshop.key", OpenAIEmulator(key=KEY, refuses=refuses)

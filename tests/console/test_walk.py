@@ -39,7 +39,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     ("paths", "rules"),
-    [(PAGES, ["color-contrast"]), pytest.param(PAGES + MORE_PAGES, None, marks=pytest.mark.long)],
+    [
+        pytest.param(PAGES, ["color-contrast"], marks=pytest.mark.long),
+        pytest.param(PAGES + MORE_PAGES, None, marks=pytest.mark.long),
+    ],
     ids=["short", "all"],
 )
 def test_every_page_in_the_dark(
