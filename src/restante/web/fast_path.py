@@ -27,7 +27,7 @@ from restante.web.auth import Door
 from restante.web.connections import Guarded
 from restante.web.operation import Operation
 from restante.web.rate_limit import RateLimits, told
-from restante.web.respond import FORESEEN, failed, json_text
+from restante.web.respond import FORESEEN, failed
 from restante.web.room import Place
 
 log = logging.getLogger("restante.api")
@@ -39,19 +39,22 @@ _PATH_CHARS: Final = len(_PREFIX) + 36
 _SLASHES: Final = _PREFIX.count("/")  # a path that goes on has more, another format a dot
 
 
+Headers = Sequence[tuple[bytes, bytes]]
+
+
 class Reply(NamedTuple):
     """An HTTP answer, but for the headers that all answers have."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes
     place: Place | None = None  # to be left when it is written
 
 
-#: Answers a call.
+#: Answers a call; also one that was admitted, and may go on.
 Way = Callable[[Scope, Receive], Awaitable[Reply]]
-#: Makes the answer of one that was admitted, and may go on.
-_Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
+
+_JSON: Final = ((b"content-type", b"application/json"),)
 
 
 class FastPath:
@@ -88,54 +91,59 @@ class FastPath:
             return None
         return None if "." in path or path.count("/") != _SLASHES else path[len(_PREFIX) :]
 
-    async def _call(self, name: Endpoint, endpoint: _Endpoint, scope: Scope, receive: Receive) -> Reply:
+    async def _call(self, name: Endpoint, endpoint: Way, scope: Scope, receive: Receive) -> Reply:
         place = await self._door.admit(scope)
         if isinstance(place, Response):
-            return Reply(place.status_code, place.raw_headers, bytes(place.body))
+            return _reply(place)
         try:
-            response = await self._answer(name, endpoint, scope, receive)
-            headers, body = response.raw_headers, bytes(response.body)
+            status, headers, body, _ = await self._answer(name, endpoint, scope, receive)
             if len(body) >= GZIP_FROM_BYTES:
                 headers, body = await _compressed(scope, headers, body)
         except BaseException:
             place.leave()
             raise
-        return Reply(response.status_code, headers, body, place)
+        return Reply(status, headers, body, place)
 
-    async def _answer(self, name: Endpoint, endpoint: _Endpoint, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, name: Endpoint, endpoint: Way, scope: Scope, receive: Receive) -> Reply:
         """What the long way has a layer each for: the rate, the endpoint, what it raises, the metrics."""
         began = time.perf_counter()
         try:
             verdict = await self._rates.judge(scope, name)
             if verdict is None or verdict.allowed:
-                response = await endpoint(scope, receive)
+                reply = await endpoint(scope, receive)
             else:
-                response = await self._rates.refusal(scope, receive, name, verdict, began)
+                reply = _reply(await self._rates.refusal(scope, receive, name, verdict, began))
             if verdict is not None:
-                response.raw_headers += told(verdict)
+                reply = Reply(reply.status, [*reply.headers, *told(verdict)], reply.body)
         except Exception as error:
             if not isinstance(error, FORESEEN):
                 log.exception("%s %s broke", scope["method"], scope["path"])
-            response = failed(scope, error)
-        HTTP_REQUESTS.add(1, name, str(response.status_code))
+            reply = _reply(failed(scope, error))
+        HTTP_REQUESTS.add(1, name, str(reply.status))
         HTTP_SECONDS.observe(time.perf_counter() - began, name)
-        return response
+        return reply
 
-    async def _task_get(self, task_id: str, scope: Scope, receive: Receive) -> Response:
-        """It is called once a task, so that a Request, and its path read again, would show."""
+    async def _task_get(self, task_id: str, scope: Scope, receive: Receive) -> Reply:
+        """It is called once a task, so that a Request, its path read again and a Response would show."""
         began = time.perf_counter()
         found = await self._collector.task_get(scope["account_id"], task_id)
         entry = wire.fetched_entry(task_id, found, (*_PATH_PARTS, task_id), time.perf_counter() - began)
-        return json_text(wire.envelope([entry], elapsed=time.perf_counter() - began))
+        return Reply(200, _JSON, wire.envelope([entry], elapsed=time.perf_counter() - began))
 
 
-def _asked(operation: Operation) -> _Endpoint:
-    return lambda scope, receive: operation.endpoint(Request(scope, receive))
+def _asked(operation: Operation) -> Way:
+    async def answered(scope: Scope, receive: Receive) -> Reply:
+        return _reply(await operation.endpoint(Request(scope, receive)))
+
+    return answered
 
 
-async def _compressed(
-    scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes
-) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _reply(response: Response) -> Reply:
+    headers = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
+    return Reply(response.status_code, headers, bytes(response.body))
+
+
+async def _compressed(scope: Scope, headers: Headers, body: bytes) -> tuple[Headers, bytes]:
     """As the client wants it. What takes long is done beside the event loop."""
     varying = [*headers, (b"vary", b"Accept-Encoding")]
     if not any(b"gzip" in value for name, value in scope["headers"] if name == b"accept-encoding"):
@@ -177,8 +185,7 @@ class HttpProtocol(Guarded):
         cycle.message_event.set()
         head = [STATUS_LINE[reply.status]]
         for name, value in (*cycle.default_headers, *reply.headers):
-            if name != b"content-length":
-                head += (name, b": ", value, b"\r\n")
+            head += (name, b": ", value, b"\r\n")
         head.append(b"content-length: %d\r\n" % len(reply.body))
         head += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", reply.body)
         self.transport.write(b"".join(head))
