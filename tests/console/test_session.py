@@ -188,7 +188,7 @@ async def test_who_dawdles_over_a_form_keeps_nobody_out(db: Database) -> None:
     pepper = await accounts.pepper(db)
     sessions = Sessions(db, Passwords(db, pepper), pepper, utc_now)
     cookies = {login: await sessions.begin(login, password) for login, password in credentials.items()}
-    gate = Gate(Response("here"), sessions, most=6, most_of_account=3)
+    gate = Gate(Response("here"), sessions, most=9, most_of_account=3)
 
     async def statuses(path: str, method: str, login: str | None, *, whole: bool) -> list[int]:
         said: list[int] = []

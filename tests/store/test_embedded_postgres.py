@@ -258,7 +258,7 @@ def test_waiting_for_another_process_is_reported(data_dir: Path) -> None:
 def test_a_frozen_process_that_keeps_others_from_starting_it_is_named(data_dir: Path) -> None:
     """Who looks after an installation that does not come back has to find it."""
     hold = "import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_RDWR); fcntl.flock(lock, fcntl.LOCK_EX); "
-    hold += "os.pwrite(lock, b'%d' % os.getpid(), 0); print('held', flush=True); sys.stdin.read()"
+    hold += "os.pwrite(lock, b'%-20d' % os.getpid(), 0); print('held', flush=True); sys.stdin.read()"
     with EmbeddedPostgres(data_dir) as server:
         command = [sys.executable, "-c", hold, str(data_dir / "postgres" / "start.lock")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

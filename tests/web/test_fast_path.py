@@ -166,9 +166,34 @@ def test_of_two_proofs_the_first_counts_as_on_every_path(restante: Restante, sho
 async def test_a_call_that_breaks_leaves_no_client_waiting() -> None:
     protocol = HttpProtocol.__new__(HttpProtocol)
     protocol.transport = Mock()
-    with pytest.raises(MemoryError):
-        await protocol._go(SimpleNamespace(scope={}, receive=None), AsyncMock(side_effect=MemoryError))  # type: ignore[arg-type]
+    cycle: Any = SimpleNamespace(scope={}, receive=None, send_500_response=AsyncMock())
+    with pytest.raises(asyncio.CancelledError):
+        await protocol._go(cycle, AsyncMock(side_effect=asyncio.CancelledError))
+    cycle.send_500_response.assert_awaited_once()
     protocol.transport.close.assert_called_once()
+
+
+async def test_what_breaks_around_an_endpoint_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The door, and compressing what was done already."""
+    room, endpoint = Room(calls=1), AsyncMock(return_value=json_text(b"x" * 300_000))
+    passwords = Mock(check=AsyncMock(return_value=Caller(1, "somebody", UNLIMITED)))
+    operation = Operation(
+        group="", name="live", method="POST", path=f"{FAMILY}/live", summary="", description="", endpoint=endpoint,
+        rate="live",
+    )  # fmt: skip
+    fast = FastPath(Mock(), Door(passwords, room), RateLimits(Mock(), Mock()), Mock(), [operation])
+    way = fast.way("POST", operation.path)
+    assert way is not None
+    scope = {"type": "http", "method": "POST", "path": operation.path, "headers": [(b"accept-encoding", b"gzip")]}
+    monkeypatch.setattr(asyncio, "to_thread", AsyncMock(side_effect=RuntimeError("can't start new thread")))
+    told = await way(scope, AsyncMock())
+    assert (told.status, told.body, dict(told.headers).get(b"content-encoding")) == (200, b"x" * 300_000, None)
+    assert told.place is not None
+    told.place.leave()
+    passwords.check.side_effect = ValueError("nobody thought of it")
+    broken = await way(scope, AsyncMock())
+    assert (broken.status, broken.place) == (500, None)
+    assert room.enter(1) is not None
 
 
 async def _long(app: ASGIApp, scope: dict[str, Any], body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
@@ -192,7 +217,10 @@ async def _answers(request: Request) -> Response:
 
 
 def _raises(error: Exception) -> Callable[[Request], Awaitable[Response]]:
-    return AsyncMock(side_effect=error)
+    async def broken(_: Request) -> Response:  # a function: Starlette would take a mock for an application
+        raise error
+
+    return broken
 
 
 @pytest.mark.parametrize("encoding", ["gzip, br", "identity"])
@@ -208,6 +236,8 @@ def _raises(error: Exception) -> Callable[[Request], Awaitable[Response]]:
         (_raises(DatabaseLost("gone")), 0, None, True),
         (_raises(DatabaseLost("gone")), 0, True, True),
         (_raises(DiskFull()), 0, None, True),
+        (_raises(DiskFull()), 0, True, True),
+        (_raises(RuntimeError("nobody thought of it")), 0, True, True),
         (_raises(RuntimeError("nobody thought of it")), 0, None, True),
     ],
 )

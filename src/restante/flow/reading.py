@@ -4,7 +4,6 @@ tasks waiting for a connection, nor PostgreSQL from cleaning up (design, Data 10
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -113,12 +112,13 @@ class StandbyReads:
 
         async def read() -> Looked[T]:
             async with reading(db, self._seconds) as tx:
-                late, since = await behind(tx), time.monotonic()
+                late = await behind(tx)
                 begun.set_result(None)
                 found = await work(tx)
-                if late is not None and late > STANDBY_BEHIND_SECONDS:
-                    # After an idle minute the first change seems a minute late, for the moment that its replay takes.
-                    late = min(late, (await behind(tx) or 0.0) + time.monotonic() - since)
+                if late is not None and late > STANDBY_BEHIND_SECONDS >= (await behind(tx) or 0.0):
+                    # It caught up meanwhile; or was not late at all: after an idle minute the first change seems a
+                    # minute late, for the moment that its replay takes.
+                    raise Overtaken("it caught up meanwhile")
                 return Looked(found, late)
 
         task = asyncio.create_task(read())

@@ -209,8 +209,8 @@ class EmbeddedPostgres:
                     patience.pause(
                         f"Another restante process ({_holder(descriptor)}) is starting or stopping PostgreSQL"
                     )
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from a server that runs
+                os.pwrite(descriptor, b"%-20d" % os.getpid(), 0)
             yield descriptor
         finally:
             os.close(descriptor)

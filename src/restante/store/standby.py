@@ -35,7 +35,8 @@ async def behind(tx: Session) -> float | None:
 async def connect(dsn: str, primary: Database, prepared: Prepared = "auto") -> Database:
     """The server to read from, connected. Raises OperatorError when it cannot be, or is not of use: another
     installation's, not yet migrated, or a primary other than ours; DatabaseLost when ours is gone."""
-    db = Database(dsn, connections=CONSOLE_READS, prepared=prepared, setting=SETTING, target="standby")
+    pages_and_an_audit = CONSOLE_READS + 1  # which takes long: a page that waits for it would be taken for silence
+    db = Database(dsn, connections=pages_and_an_audit, prepared=prepared, setting=SETTING, target="standby")
     try:
         async with asyncio.timeout(STANDBY_OPEN_SECONDS):
             await db.open()

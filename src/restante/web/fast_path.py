@@ -55,6 +55,7 @@ class Reply(NamedTuple):
 Way = Callable[[Scope, Receive], Awaitable[Reply]]
 
 _JSON: Final = ((b"content-type", b"application/json"),)
+_GZIPPED: Final = (b"content-encoding", b"gzip")
 
 
 class FastPath:
@@ -92,33 +93,39 @@ class FastPath:
         return None if "." in path or path.count("/") != _SLASHES else path[len(_PREFIX) :]
 
     async def _call(self, name: Endpoint, endpoint: Way, scope: Scope, receive: Receive) -> Reply:
-        place = await self._door.admit(scope)
-        if isinstance(place, Response):
-            return _reply(place)
+        place: Place | None = None
         try:
+            admitted = await self._door.admit(scope)
+            if isinstance(admitted, Response):
+                return _reply(admitted)
+            place = admitted
             status, headers, body, _ = await self._answer(name, endpoint, scope, receive)
             if len(body) >= GZIP_FROM_BYTES:
                 headers, body = await _compressed(scope, headers, body)
+        except Exception as error:
+            status, headers, body, _ = _broken(scope, error)
         except BaseException:
-            place.leave()
+            if place is not None:
+                place.leave()
             raise
         return Reply(status, headers, body, place)
 
     async def _answer(self, name: Endpoint, endpoint: Way, scope: Scope, receive: Receive) -> Reply:
         """What the long way has a layer each for: the rate, the endpoint, what it raises, the metrics."""
         began = time.perf_counter()
+        verdict = None
         try:
             verdict = await self._rates.judge(scope, name)
             if verdict is None or verdict.allowed:
                 reply = await endpoint(scope, receive)
             else:
                 reply = _reply(await self._rates.refusal(scope, receive, name, verdict, began))
-            if verdict is not None:
-                reply = Reply(reply.status, [*reply.headers, *told(verdict)], reply.body)
-        except Exception as error:
-            if not isinstance(error, FORESEEN):
-                log.exception("%s %s broke", scope["method"], scope["path"])
+        except FORESEEN as error:
             reply = _reply(failed(scope, error))
+        except Exception as error:  # its answer does not tell the rate: the long way makes it outside of that layer
+            reply, verdict = _broken(scope, error), None
+        if verdict is not None:
+            reply = Reply(reply.status, [*reply.headers, *told(verdict)], reply.body)
         HTTP_REQUESTS.add(1, name, str(reply.status))
         HTTP_SECONDS.observe(time.perf_counter() - began, name)
         return reply
@@ -143,14 +150,23 @@ def _reply(response: Response) -> Reply:
     return Reply(response.status_code, headers, bytes(response.body))
 
 
+def _broken(scope: Scope, error: Exception) -> Reply:
+    """What nobody thought of, with its traceback in the log."""
+    log.error("%s %s broke", scope["method"], scope["path"], exc_info=error)
+    return _reply(failed(scope, error))
+
+
 async def _compressed(scope: Scope, headers: Headers, body: bytes) -> tuple[Headers, bytes]:
     """As the client wants it. What takes long is done beside the event loop."""
     varying = [*headers, (b"vary", b"Accept-Encoding")]
     if not any(b"gzip" in value for name, value in scope["headers"] if name == b"accept-encoding"):
         return varying, body
     if len(body) < GZIP_THREAD_BYTES:
-        return [*varying, (b"content-encoding", b"gzip")], gzip.compress(body, 1, mtime=0)
-    return [*varying, (b"content-encoding", b"gzip")], await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
+        return [*varying, _GZIPPED], gzip.compress(body, 1, mtime=0)
+    try:
+        return [*varying, _GZIPPED], await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
+    except RuntimeError:  # no thread can be had; what was done is told all the same
+        return varying, body
 
 
 class HttpProtocol(Guarded):
@@ -169,8 +185,11 @@ class HttpProtocol(Guarded):
     async def _go(self, cycle: RequestResponseCycle, way: Way) -> None:
         try:
             reply = await way(cast("Scope", cycle.scope), cast("Receive", cycle.receive))
-        except BaseException:  # nobody else would answer: a client must not wait for what will not come
-            self.transport.close()
+        except BaseException:  # such as being cancelled when the server is forced to stop
+            try:
+                await cycle.send_500_response()
+            finally:
+                self.transport.close()  # a client must not wait for what will not come
             raise
         try:
             if self.flow.write_paused:
@@ -178,7 +197,7 @@ class HttpProtocol(Guarded):
         finally:
             if reply.place is not None:
                 reply.place.leave()
-        if cycle.disconnected:
+        if cycle.disconnected or self.transport.is_closing():  # uvicorn tells only the newest of several calls
             return
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False

@@ -69,8 +69,8 @@ class Gate:
     """Pure ASGI, around all of the console's routes. Sets `scope["viewer"]`, and `scope["form"]` of a POST.
 
     Of the `most` pages at once an account other than the operator's, and all who have not logged in, may have
-    `most_of_account` each: whoever sends or reads slowly keeps nobody else out. A log-in has no place until its form is
-    there.
+    `most_of_account` each: whoever sends or reads slowly keeps nobody else out. As many are the operator's alone. A
+    log-in has no place until its form is there.
     """
 
     def __init__(
@@ -102,8 +102,10 @@ class Gate:
         if scope["path"] == LOGIN and scope["method"] not in _SAFE_METHODS:
             scope["form"] = await read_form(request, CONSOLE_LOGIN_BYTES)
         number = viewer.account_id if viewer else 0
-        share = self._most if viewer and viewer.operator else self._most_of_account
-        if self._at_work.total() >= self._most or self._at_work[number] >= share:
+        operator = viewer is not None and viewer.operator
+        share = self._most if operator else self._most_of_account
+        room = self._most if operator else self._most - self._most_of_account
+        if self._at_work.total() >= room or self._at_work[number] >= share:
             busy = Response("Too many pages at once; try again in a moment.", 503, {"Retry-After": "1"})
             await busy(scope, receive, send)
             return
