@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from types import NoneType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from restante.core.errors import InsufficientFunds
+from restante.core.limits import ACCEPTS_OF_ACCOUNT
 from restante.core.money import parse_usd
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Model
@@ -179,3 +181,54 @@ async def test_an_id_that_exists_twice_refuses_the_post_and_changes_nothing(
         await accepting.accept(number, [ONE])
     assert (await accounts.find(db, "shop")).held == STANDARD_HOLD
     assert not await differences(db)
+
+
+async def test_each_model_has_a_lane_of_its_own(db: Database) -> None:
+    number, accepts = await account(db, "1"), acceptor(db)
+    other = Judged(Model(name="gemini-2.5-pro", served="gemini-2.5-pro", provider="scripted"), None, b"{}")
+    await accepts.accept(number, [ONE, other, ONE])
+    lanes = [await queue.ensure_lane(db, "scripted", "", one.model.served) for one in (ONE, other)]
+    assert len(set(lanes)) == 2
+    await queue.register(db, 1, "worker somewhere 1", 60.0, providers=["scripted"], claims=True)
+    assert [len(await queue.claim(db, 1, lane, 10)) for lane in lanes] == [2, 1]
+
+
+async def test_an_accounts_posts_take_turns_and_anothers_do_not_wait(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of one account's takes so many connections and no more."""
+    at_work: Counter[int] = Counter()
+    go = asyncio.Event()
+
+    async def accept(_: Acceptor, number: int, *rest: Any) -> tuple[list[str], list[None]]:
+        at_work[number] += 1
+        await go.wait()
+        return ["an id"], [None]
+
+    accepts = acceptor(db)
+    await accepts.accept(await account(db, "1"), [ONE])  # now it knows the lane, and asks nobody
+    monkeypatch.setattr(Acceptor, "_accept", accept)
+    calls = [asyncio.create_task(accepts.accept(number, [ONE])) for number in (1, 2) for _ in range(10)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    began = dict(at_work)
+    go.set()
+    await asyncio.gather(*calls)
+    assert began == {1: ACCEPTS_OF_ACCOUNT, 2: ACCEPTS_OF_ACCOUNT}
+    assert at_work == {1: 10, 2: 10}
+
+
+async def test_a_notification_is_on_its_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever posted waits for one turn of the loop, not for the notification."""
+    told, go = asyncio.Event(), asyncio.Event()
+
+    async def notify(*_: object) -> None:
+        told.set()
+        await go.wait()
+
+    monkeypatch.setattr(queue, "notify", notify)
+    nudge = asyncio.create_task(Waker(Any).nudge([1]))  # type: ignore[arg-type]
+    await told.wait()
+    await asyncio.sleep(0)
+    assert nudge.done()
+    go.set()
