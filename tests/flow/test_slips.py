@@ -22,7 +22,8 @@ from restante.flow.pause import pause_model
 from restante.flow.settle import answered
 from restante.store import deliveries, queue, tasks
 from restante.store.database import Database
-from restante.store.deliveries import Attempt
+from restante.store.deliveries import Attempt, Kind, Owed
+from restante.wiring import utc_now
 from tests.flow.conftest import Shop
 from tests.flow.test_billing import accept, capped_at, today
 from tests.flow.test_collect import settle
@@ -264,3 +265,18 @@ async def test_workers_that_claim_at_once_share_the_tasks(shop: Shop, db: Databa
     tokens = [await shop.lease() for _ in range(8)]
     found = [one.id for some in await asyncio.gather(*(shop.claim(token, 5) for token in tokens)) for one in some]
     assert sorted(found) == sorted(ids)
+
+
+@pytest.mark.contract("3.2 tasks with a postback")
+async def test_a_group_owes_each_account_its_own_webhooks_and_lists_no_postback(shop: Shop, db: Database) -> None:
+    """§12.28: a task with a postback is listed once its first attempt has failed, not before."""
+    other = await account(db, "other")
+    [mine], [theirs] = await shop.post("a"), await other.post("b")
+    token = await shop.lease()
+    [day] = {one.day for one in await shop.claim(token)}
+    hook = Owed(Kind.POSTBACK, "h:1", "http://h:1/", b"body")
+    group = [msgspec.structs.replace(success(token, mine), owed=(hook,)), success(token, theirs)]
+    assert await queue.settle(db, token, day, utc_now(), group) == {mine, theirs}
+    found = await rows(db, "select task_id::text as id, account_id from delivery")
+    assert [(row["id"], row["account_id"]) for row in found] == [(mine, shop.id)]
+    assert (await listed(shop), await listed(other)) == ([], [theirs])

@@ -23,7 +23,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "settle": ("test_slips", "test_settle", "test_billing", "test_live", "test_collect", "test_deliver", "test_run"),
     "hold_live": ("test_slips", "test_live", "test_billing", "test_rates", "test_pause"),
     "collect": ("test_slips", "test_collect", "test_billing", "test_deliver", "test_ready_mark"),
-    "claim": ("test_slips", "test_settle", "test_run", "test_pause", "test_billing", "test_end"),
+    "claim": ("test_slips", "test_accept", "test_settle", "test_run", "test_pause", "test_billing", "test_end"),
     "claim_deliveries": ("test_slips", "test_deliverer", "test_deliver"),
     "record_attempts": ("test_slips", "test_deliverer", "test_deliver", "test_ready_mark"),
 }
