@@ -20,7 +20,7 @@ import msgspec
 from bench.client import MODEL, Connection, accepted, post, prompt
 from bench.installation import Client, Installation, installed
 from bench.machine import Clocks, fdatasync_ms
-from bench.report import Goal, Round, Row, medians, ratio, said
+from bench.report import Goal, Round, Row, medians, one_round, percentile, ratio, said
 from restante.core.limits import TASKS_PER_POST
 from restante.core.pricing import STANDARD_HOLD
 from restante.core.task import Function, mint_id
@@ -57,11 +57,11 @@ async def measure(parent: Path | None, rounds: int, posts: int) -> list[Row]:
             said(sql, number)
             one, taken = await through_http(restante, posts)
             http.rounds.append(one)
-            p99.append(_percentile(taken, 99))
+            p99.append(percentile(taken, 99) * 1e3)
             said(http, number)
             one, taken = await _offered(restante, max(posts // 5, 100))
             paced.rounds.append(one)
-            p50.append(_percentile(taken, 50))
+            p50.append(percentile(taken, 50) * 1e3)
             said(paced, number)
         http.note = sql.note = paced.note = await restante.audit()
     of_sql.measured = medians(http, sql)
@@ -119,13 +119,7 @@ async def _offered(restante: Installation, posts: int) -> tuple[Round, list[floa
     clocks.stop()
     for connection in connections:
         connection.close()
-    tasks, cpu, others = posts * TASKS_PER_POST, clocks.cpu, clocks.others
-    return Round(figure=_percentile(taken, 99), tasks=tasks, cpu=cpu, fdatasync_ms=disk, others=others), taken
-
-
-def _percentile(seconds: list[float], percent: int) -> float:
-    """In milliseconds."""
-    return sorted(seconds)[len(seconds) * percent // 100] * 1e3
+    return one_round(percentile(taken, 99) * 1e3, posts * TASKS_PER_POST, clocks, disk), taken
 
 
 async def _by_sql(restante: Installation, posts: int) -> Round:
@@ -167,5 +161,4 @@ def _arguments(client: Client, lane: int, first: int) -> tuple[object, ...]:
 
 def _round(posts: int, clocks: Clocks, disk: float) -> Round:
     tasks = posts * TASKS_PER_POST
-    cpu, others = clocks.cpu, clocks.others
-    return Round(figure=tasks / clocks.seconds, tasks=tasks, cpu=cpu, fdatasync_ms=disk, others=others)
+    return one_round(tasks / clocks.seconds, tasks, clocks, disk)

@@ -20,7 +20,7 @@ import msgspec
 from bench.client import MODEL, Connection, accepted, get, post, prompt
 from bench.installation import Client, Installation, installed
 from bench.machine import Clocks, fdatasync_ms
-from bench.report import Goal, Round, Row, medians, ratio, said
+from bench.report import Goal, Round, Row, medians, one_round, ratio, said
 from restante.core.answer import Answer, Item, Section
 from restante.core.limits import CLAIM_BATCH, TASKS_PER_POST
 from restante.core.pricing import STANDARD_FEE, STANDARD_HOLD
@@ -167,5 +167,4 @@ RESULT = answer_result(ANSWER, utc_now())
 
 
 def _round(count: int, clocks: Clocks, disk: float) -> Round:
-    cpu, others = clocks.cpu, clocks.others
-    return Round(figure=count / clocks.seconds, tasks=count, cpu=cpu, fdatasync_ms=disk, others=others)
+    return one_round(count / clocks.seconds, count, clocks, disk)

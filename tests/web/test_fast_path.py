@@ -173,14 +173,18 @@ async def test_a_call_that_breaks_leaves_no_client_waiting() -> None:
     protocol.transport.close.assert_called_once()
 
 
+def _live(endpoint: Callable[[Request], Awaitable[Response]]) -> Operation:
+    path = f"{FAMILY}/live"
+    return Operation(
+        group="", name="live", method="POST", path=path, summary="", description="", endpoint=endpoint, rate="live"
+    )
+
+
 async def test_what_breaks_around_an_endpoint_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The door, and compressing what was done already."""
     room, endpoint = Room(calls=1), AsyncMock(return_value=json_text(b"x" * 300_000))
     passwords = Mock(check=AsyncMock(return_value=Caller(1, "somebody", UNLIMITED)))
-    operation = Operation(
-        group="", name="live", method="POST", path=f"{FAMILY}/live", summary="", description="", endpoint=endpoint,
-        rate="live",
-    )  # fmt: skip
+    operation = _live(endpoint)
     fast = FastPath(Mock(), Door(passwords, room), RateLimits(Mock(), Mock()), Mock(), [operation])
     way = fast.way("POST", operation.path)
     assert way is not None
@@ -244,10 +248,7 @@ def _raises(error: Exception) -> Callable[[Request], Awaitable[Response]]:
 async def test_both_ways_answer_the_same(
     endpoint: Callable[[Request], Awaitable[Response]], size: int, allowed: bool | None, right: bool, encoding: str
 ) -> None:
-    operation = Operation(
-        group="", name="live", method="POST", path=f"{FAMILY}/live", summary="", description="", endpoint=endpoint,
-        rate="live",
-    )  # fmt: skip
+    operation = _live(endpoint)
     caller = Caller(1, "somebody", msgspec.structs.replace(UNLIMITED, live=0 if allowed is None else 7))
     door = Door(Mock(check=AsyncMock(return_value=caller if right else None)), Room())
     now = datetime(2026, 11, 22, tzinfo=UTC)

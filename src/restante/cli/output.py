@@ -110,7 +110,7 @@ class Output:
         try:
             self._writer = _WRITERS[self._kind](self._part)
         except OSError as error:
-            raise OperatorError(f"{self.path} cannot be written: {error.strerror or error}.") from None
+            raise self._unwritable(error) from None
         return self
 
     def write(self, entry: Entry, line: int | None = None, charged: float | None = None) -> None:

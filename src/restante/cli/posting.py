@@ -27,6 +27,8 @@ from restante.core.errors import OperatorError
 from restante.core.limits import IDEMPOTENCY_HOURS, RESUME_SPARE_SECONDS
 from restante.core.money import show_usd
 
+_KEPT_SECONDS: Final = IDEMPOTENCY_HOURS * 3_600.0  # an Idempotency-Key, where the server does not say
+
 #: A POST of which all is refused for money is the last: the next would be, too.
 _NO_MONEY: Final = frozenset({errors.InsufficientFunds.code, errors.CapReached.code})
 
@@ -46,7 +48,7 @@ def kept_seconds(document: Mapping[str, Any]) -> float:
         [key] = [one["schema"] for one in parameters if one.get("name") == "Idempotency-Key"]
         return float(key["x-kept-seconds"])
     except (KeyError, TypeError, ValueError):
-        return IDEMPOTENCY_HOURS * 3_600.0
+        return _KEPT_SECONDS
 
 
 class Posting:
@@ -63,7 +65,7 @@ class Posting:
         repost: bool = False,
     ) -> None:
         self._client = client
-        kept = IDEMPOTENCY_HOURS * 3_600.0 if kept is None else kept
+        kept = _KEPT_SECONDS if kept is None else kept
         self._resumes = max(kept - RESUME_SPARE_SECONDS, kept / 2)
         self._journal = journal
         self._prompts = prompts
