@@ -111,10 +111,8 @@ async def _backups(restante: Installation, made: list[float]) -> AsyncIterator[N
             made.append(time.monotonic() - began)
             await asyncio.to_thread(shutil.rmtree, target)
 
-    task = asyncio.create_task(again_and_again())
-    try:
+    async with asyncio.TaskGroup() as group:  # a backup that fails ends the measurement
+        task = group.create_task(again_and_again())
         await begun.wait()
         yield
-    finally:
         task.cancel()
-        await asyncio.wait([task])

@@ -43,8 +43,10 @@ _CONNECTING: Final = re.compile(r"PG(SSL\w+|PASSWORD|PASSFILE|SERVICE|SERVICEFIL
 _PROGRESS: Final = re.compile(rb"(\d+)/(\d+) kB")
 
 # Runs a program that ends with us, however we end. pg_basebackup does not: a child of its own receives WAL for ever.
+# What it writes is its user's alone.
 _LEASH: Final = """
 import os, signal, subprocess, sys, threading
+os.umask(0o077)
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 def follow():
     while os.read(0, 1):
@@ -260,7 +262,7 @@ async def _running(
     env |= {name: value for name, value in os.environ.items() if _CONNECTING.fullmatch(name)} | secret
     leash = (sys.executable, "-I", "-S", "-c", _LEASH) if leashed else ()
     process = await asyncio.create_subprocess_exec(
-        *leash, *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, umask=0o077, start_new_session=True
+        *leash, *command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, start_new_session=True
     )
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PGRP, process.pid, BACKUP_NICENESS)
