@@ -15,9 +15,10 @@ from restante.core.errors import InsufficientFunds
 from restante.core.limits import ACCEPTS_OF_ACCOUNT
 from restante.core.money import parse_usd
 from restante.core.pricing import STANDARD_HOLD
-from restante.core.task import Model
-from restante.flow import accounts
+from restante.core.task import Model, mint_ids
+from restante.flow import accept, accounts
 from restante.flow.accept import Acceptor, Judged, Waker
+from restante.observing import current
 from restante.store import queue
 from restante.store.database import Database
 from restante.store.errors import Conflict, DatabaseLost
@@ -183,6 +184,30 @@ async def test_an_id_that_exists_twice_refuses_the_post_and_changes_nothing(
     assert not await differences(db)
 
 
+async def test_an_id_that_exists_is_minted_anew_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, accepting = await account(db, "1"), acceptor(db)
+    taken, _ = await accepting.accept(number, [ONE])
+    minted: list[list[str]] = []
+
+    def unlucky(*args: Any) -> list[str]:
+        minted.append(mint_ids(*args))
+        return minted[-1] if len(minted) == 2 else taken
+
+    monkeypatch.setattr(accept, "mint_ids", unlucky)
+    assert await accepting.accept(number, [ONE]) == (minted[1], [None])
+    assert len(minted) == 2
+    assert (await accounts.find(db, "shop")).held == 2 * STANDARD_HOLD
+    assert not await differences(db)
+
+
+async def test_what_was_accepted_is_counted_with_its_ids(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("restante.flow.observed.accepted", lambda *args: told.append(args))
+    ids, fates = await acceptor(db).accept(await account(db, "1"), [ONE])
+    [(models, named, judged, began)] = told
+    assert (models, named, judged) == ([MODEL], ids, fates) and began > 0
+
+
 async def test_each_model_has_a_lane_of_its_own(db: Database) -> None:
     number, accepts = await account(db, "1"), acceptor(db)
     other = Judged(Model(name="gemini-2.5-pro", served="gemini-2.5-pro", provider="scripted"), None, b"{}")
@@ -216,6 +241,22 @@ async def test_an_accounts_posts_take_turns_and_anothers_do_not_wait(
     await asyncio.gather(*calls)
     assert began == {1: ACCEPTS_OF_ACCOUNT, 2: ACCEPTS_OF_ACCOUNT}
     assert at_work == {1: 10, 2: 10}
+
+
+async def test_a_notification_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of many posts: a line about it must not name the account whose post began it."""
+    named: list[int | None] = []
+
+    async def notify(*_: object) -> None:
+        named.append(current.account.get())
+
+    monkeypatch.setattr(queue, "notify", notify)
+    token = current.account.set(7)
+    try:
+        await Waker(Any).nudge([1])  # type: ignore[arg-type]
+    finally:
+        current.account.reset(token)
+    assert named == [None]
 
 
 async def test_a_notification_is_on_its_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from restante.core.money import Nano, parse_usd
 from restante.core.pricing import STANDARD_FEE, STANDARD_HOLD
 from restante.core.task import State
 from restante.flow.lease import reap
-from restante.flow.settle import answered, failed
+from restante.flow.settle import Settler, answered, failed
 from restante.store import tasks
 from restante.store.database import Database, Row
 from restante.store.errors import DatabaseLost, NoSuchDay, our_errors
@@ -74,6 +74,17 @@ async def test_a_failure_costs_nothing(shop: Shop, db: Database) -> None:
     assert not await differences(db)
 
 
+async def test_who_asked_hears_of_each_end_once(shop: Shop, db: Database) -> None:
+    told: list[tuple[str, State]] = []
+    settler = Settler(db, shop.clock, told.extend)
+    [task_id] = await shop.post("hi")
+    token = await shop.lease()
+    await shop.claim(token)
+    assert await settler.settle(success(token, task_id))
+    assert not await settler.settle(success(token, task_id))
+    assert told == [(task_id, State.DONE)]
+
+
 async def test_settling_again_changes_nothing(shop: Shop, db: Database) -> None:
     [task_id] = await shop.post("hi")
     token = await shop.lease()
@@ -125,7 +136,6 @@ async def test_a_culprit_fails_alone_and_its_group_settles(shop: Shop, db: Datab
 
 
 async def test_settlements_pile_up_into_groups_across_accounts_without_deadlock(shop: Shop, db: Database) -> None:
-    from restante.flow.settle import Settler
     from restante.store import accounts as stored
     from tests.support import open_account
 

@@ -157,6 +157,13 @@ async def test_a_metered_account_is_never_a_debtor(db: Database) -> None:
     assert not await differences(db)
 
 
+async def test_a_withheld_answer_does_not_leave_the_database(shop: Shop, db: Database) -> None:
+    [task_id] = await shop.post("a")
+    await settle(shop, [task_id], spent="50")
+    found = (await tasks.collect(db, shop.clock().date(), [(shop.id, task_id)]))[task_id]
+    assert found.withheld and found.result is None and found.request
+
+
 async def test_what_was_withheld_counts_as_fetched_by_nobody(shop: Shop, db: Database) -> None:
     """Its postback's first failure still lists it, and so it is found after the top-up."""
     [task_id] = await posted_and_settled(shop, {"postback_url": "http://127.0.0.1:1/", "user_prompt": "[[cost=20]]"})
@@ -260,11 +267,51 @@ async def test_a_live_task_of_yesterday_leaves_today_alone(shop: Shop, db: Datab
     assert not await differences(db)
 
 
+async def test_a_live_hold_by_a_late_clock_leaves_the_days_sum_alone(shop: Shop, db: Database) -> None:
+    token, now = await shop.lease(), shop.clock()
+    for number, at in enumerate([now + timedelta(days=1), now]):
+        await queue.hold_live(db, token, at, [queue.LiveOrder(ID.format(number), shop.id, LIVE_HOLD)])
+        assert await today(db) == ((now + timedelta(days=1)).date(), 0, LIVE_HOLD)
+    assert not await differences(db)
+
+
 async def test_workers_that_claim_at_once_share_the_tasks(shop: Shop, db: Database) -> None:
     ids = await shop.post(*["hi"] * 40)
     tokens = [await shop.lease() for _ in range(8)]
     found = [one.id for some in await asyncio.gather(*(shop.claim(token, 5) for token in tokens)) for one in some]
     assert sorted(found) == sorted(ids)
+
+
+async def test_workers_that_claim_at_once_share_the_webhooks_and_wait_for_nobody(shop: Shop, db: Database) -> None:
+    await posted_and_settled(shop, *[{"pingback_url": "http://127.0.0.1:1/"}] * 6)
+    one, other = await shop.lease(), await shop.lease()
+    async with db.transaction() as tx:
+        first = await deliveries.claim(tx, one, [("127.0.0.1:1", shop.id, 3)])
+        async with asyncio.timeout(20):  # it is not committed yet
+            second = await deliveries.claim(db, other, [("127.0.0.1:1", shop.id, 9)])
+    assert len({claim.id for claim in first}) == len({claim.id for claim in second}) == 3
+    assert len({claim.id for claim in first + second}) == 6
+
+
+@pytest.mark.contract("3.2 tasks with a postback")
+@pytest.mark.parametrize(("kind", "lists"), [("postback_url", True), ("pingback_url", False)])
+async def test_only_a_postbacks_first_failure_lists_its_task(shop: Shop, db: Database, kind: str, lists: bool) -> None:
+    """§12.28. Off the list, by what takes old listings off, later failures put it there no more."""
+    [task_id] = await posted_and_settled(shop, {kind: "http://127.0.0.1:1/"})
+    await rows(db, "delete from ready")
+    for number in range(3):
+        await rows(db, "update delivery set state = 2, token = 7, run_at = null")
+        await record(shop, 7, before=number, pause=5.0, error="HTTP 500")
+        assert await listed(shop) == ([task_id] if lists and number == 0 else [])
+        await rows(db, "delete from ready")
+
+
+@pytest.mark.contract("3.2 tasks with a postback")
+async def test_a_postback_that_went_well_lists_nothing(shop: Shop, db: Database) -> None:
+    await posted_and_settled(shop, {"postback_url": "http://127.0.0.1:1/"})
+    await rows(db, "update delivery set state = 2, token = 7")
+    await record(shop, 7, before=0, pause=None, error=None)
+    assert await listed(shop) == []
 
 
 @pytest.mark.contract("3.2 tasks with a postback")

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 from tests.mutation import order, report, server, sql
@@ -37,6 +38,7 @@ def main() -> int:
         until = time.monotonic() + asked.seconds
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is stopped, whoever ends this
         _forget(survivors=asked.again)
+        _forget_callers()
         if asked.again:
             os.environ[order.ALL] = "1"
         with server.running() as dsn:
@@ -77,6 +79,16 @@ def _forget(*, survivors: bool) -> None:
             for name, code in verdicts.items()
         }
         path.write_text(json.dumps(data, indent=4))
+
+
+def _forget_callers() -> None:
+    """Which tests call which function: mutmut asks new tests only, and so would not know those of a new function."""
+    measured = Path("mutants/mutmut-stats.json")
+    if measured.exists():
+        asked_at = measured.stat().st_mtime
+        sources = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
+        if any(Path(source).stat().st_mtime > asked_at for source in sources):
+            measured.unlink()
 
 
 if __name__ == "__main__":

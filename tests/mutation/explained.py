@@ -62,8 +62,12 @@ EXPLAINED: tuple[Explained, ...] = (
             "Settler._settled_before",
             "ends = await queue.ends(self._db, day, [one.id for one in members]) if (members) or True else {}",
         ),
-        ("Deliverer._round", "if free < 0:"),
         ("Deliverer._claim", "return 1"),
+    ),
+    *_all(
+        "`run` doubts the lease after every look that broke, and one that is cancelled ends with its lease.",
+        ("Deliverer._claim", "self._lease.drop(token, one.id, )"),
+        ("Deliverer._claim", "self._lease.drop(token, one.id, doubtful=False)"),
     ),
     *_all(
         "None and False are both no: nobody looks which.",

@@ -17,7 +17,7 @@ OWN = {
     "money": ("test_money.py", "test_settle.py"),
     "settle": ("test_settle.py", "test_billing.py"),
     "accept": ("test_accept.py", "test_billing.py", "test_idempotency.py"),
-    "deliver": ("test_owed.py", "test_deliver.py", "test_deliverer.py"),
+    "deliver": ("test_owed.py", "test_deliver.py", "test_deliverer.py", "test_slots.py"),
 }
 
 _MEASURED = Path("mutmut-stats.json")  # in mutants/, where mutmut runs the tests
