@@ -24,6 +24,8 @@ import asyncpg
 import msgspec
 import pytest
 
+from restante.cli.backup import _reserve
+from restante.config import Settings
 from restante.core.errors import OperatorError
 from restante.store import base_backup, restoring
 from restante.store.base_backup import LABEL, Facts, Label
@@ -271,6 +273,18 @@ async def test_nothing_is_overwritten(taken: Taken, tmp_path: Path) -> None:
         base_backup.refuse_target(tmp_path / "astray", 0)
     with pytest.raises(OperatorError, match="not room enough"):
         base_backup.refuse_target(tmp_path / "huge", 1 << 60)
+
+
+def test_a_backup_on_the_databases_disk_leaves_the_reserve_free(tmp_path: Path) -> None:
+    """Otherwise a nightly backup would stop new tasks; on another disk it may fill what there is."""
+    whole, _, free = shutil.disk_usage(tmp_path)
+    loaded = Settings(data_dir=tmp_path, disk_reserve="5%")
+    assert _reserve(loaded, tmp_path / "backup") == int(whole * 0.05)
+    assert _reserve(loaded, Path("/dev/shm/backup")) == _reserve(loaded, tmp_path / "no/where/backup") == 0
+    assert _reserve(Settings(database_url="postgresql://elsewhere/x"), tmp_path / "backup") == 0
+    assert base_backup.refuse_target(tmp_path / "backup", 0, 0)
+    with pytest.raises(OperatorError, match=r"not room enough: .* 0 are needed, and [0-9,]+ are kept in reserve"):
+        base_backup.refuse_target(tmp_path / "backup", 0, free + (64 << 30))
 
 
 async def test_an_interrupted_restore_is_no_empty_database(taken: Taken, tmp_path: Path) -> None:

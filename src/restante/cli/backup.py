@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -82,9 +83,21 @@ async def _back_up(loaded: Settings, target: Path, max_rate: int | None) -> Labe
                 embedded=embedded,
                 beside=[password_file(loaded)],
                 left_out=_left_out(loaded),
+                reserve=_reserve(loaded, target),
                 most_kilobytes=None if max_rate is None else max_rate << 10,
                 progress=progress,
             )
+
+
+def _reserve(loaded: Settings, target: Path) -> int:
+    """Bytes to leave free where the backup goes: on the database's own disk those without which no task is taken."""
+    watched = loaded.watched_disk()
+    try:
+        if watched is None or watched.stat().st_dev != target.parent.stat().st_dev:
+            return 0
+        return loaded.reserve().of(shutil.disk_usage(watched).total)
+    except OSError:  # what is wrong with the place is said by who writes there
+        return 0
 
 
 def _left_out(loaded: Settings) -> list[str]:

@@ -136,8 +136,9 @@ def _major(directory: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def refuse_target(target: Path, needed: int) -> Path:
-    """Where the backup is to be made; nothing is overwritten. Raises OperatorError when it cannot be."""
+def refuse_target(target: Path, needed: int, reserve: int = 0) -> Path:
+    """Where the backup is to be made; nothing is overwritten. `reserve`: bytes that stay free beside those needed.
+    Raises OperatorError when it cannot be."""
     partial = target.with_name(f"{target.name}.partial")
     if not target.parent.is_dir():
         raise OperatorError(f"There is no directory {target.parent}.", "Make it, or name another place.")
@@ -149,9 +150,11 @@ def refuse_target(target: Path, needed: int) -> Path:
             "Wait for it, or remove it.",
         )
     free = shutil.disk_usage(target.parent).free
-    if free < needed:
+    if free < needed + reserve:
+        beside = f", and {reserve >> 20:,} are kept in reserve (RESTANTE_DISK_RESERVE)" if reserve else ""
         raise OperatorError(
-            f"{target.parent} has not room enough: {free >> 20:,} MiB are free, some {needed >> 20:,} are needed.",
+            f"{target.parent} has not room enough: {free >> 20:,} MiB are free, some {needed >> 20:,} are needed"
+            f"{beside}.",
             "Free some, or name a place on another disk.",
         )
     return partial
@@ -166,20 +169,21 @@ async def back_up(
     embedded: bool,
     beside: Sequence[Path] = (),
     left_out: Sequence[str] = (),
+    reserve: int = 0,
     most_kilobytes: int | None = None,
     progress: Progress = lambda done, whole: None,
 ) -> Label:
     """Copy the server and the files `beside` to `target`, check the copy, and only then give it its name.
 
-    `most_kilobytes`: a second, of copying; None: as fast as it goes. Raises OperatorError, with what PostgreSQL's
-    program said; then, and when it is cancelled, nothing is left.
+    `reserve`: bytes that it leaves free. `most_kilobytes`: a second, of copying; None: as fast as it goes. Raises
+    OperatorError, with what PostgreSQL's program said; then, and when it is cancelled, nothing is left.
     """
     if found.tablespaces:
         raise OperatorError(
             "This PostgreSQL has tablespaces, which restante's backup does not copy.",
             "Use a backup of your own that knows them (pg_basebackup with --tablespace-mapping, pgBackRest).",
         )
-    partial = refuse_target(target, found.size)
+    partial = refuse_target(target, found.size, reserve)
     begun_at = datetime.now(UTC)
     try:
         partial.mkdir(0o700)
