@@ -99,8 +99,8 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
             ", ".join(models.names),
             min(settings.concurrency, sum(provider.concurrency for provider in models.providers)),
         )
+        stack.enter_context(background(_warn_of_unserved(db, models.names)))
         stack.enter_context(background(_warn_of_gone_models(db, models.providers)))
-        await _warn_of_unserved(db, models.names)
         if (address := settings.metrics_address()) is not None:
             stack.enter_context(background(_tell(address, db, settings, pacer, models.names, runner)))
         with background(lease.until_outdated(runner.run())) as claiming:
@@ -108,8 +108,14 @@ async def working(db: Database, settings: Settings) -> AsyncIterator[asyncio.Tas
 
 
 async def _warn_of_unserved(db: Database, names: Sequence[str]) -> None:
-    """Say at the start which tasks wait for providers that this worker does not serve."""
-    for other, tasks in (await queue.unserved(db, names)).items():
+    """Say at the start which tasks wait for providers that this worker does not serve. Beside the work: a database that
+    leaves at this moment ends no worker."""
+    try:
+        unserved = await queue.unserved(db, names)
+    except DatabaseLost as error:
+        log.info("whether tasks wait for providers that this worker does not serve is not known: %s", error)
+        return
+    for other, tasks in unserved.items():
         log.warning(
             "%d tasks wait for provider %s, which this worker does not serve: start one with its settings, or"
             " cancel them (restante task cancel)", tasks, other,

@@ -130,7 +130,8 @@ def _reaped(monkey: Monkey, wrong: list[str]) -> str:
     innocent = sorted(pid for pid in names if pid not in struck)
     if innocent:
         wrong.append(f"leases of processes that nothing had been done to were ended: {innocent}")
-    return f" {sum(names.values()):,} leases were ended by others, each of a process that had been struck.\n"
+    which = f"all but {len(innocent)}" if innocent else "each"
+    return f" {sum(names.values()):,} leases were ended by others, {which} of a process that had been struck.\n"
 
 
 def _words(monkey: Monkey, said: str) -> str:

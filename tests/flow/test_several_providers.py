@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from restante.config import Settings
 from restante.core.answer import Answer, Failure
 from restante.core.errors import ModelPaused
 from restante.core.task import Model, Prompt
@@ -15,7 +18,9 @@ from restante.flow.run import Runner
 from restante.providers.provider import Call
 from restante.store import queue
 from restante.store.database import Database
+from restante.store.errors import DatabaseLost
 from restante.web.wire import answer_result, postback
+from restante.worker import working
 from tests.flow.conftest import Shop, until
 from tests.support import differences
 
@@ -66,6 +71,25 @@ async def test_each_task_is_asked_of_its_models_provider_and_of_no_other(shop: S
     assert workshop.asked == [("one-model", "for workshop")]
     assert await queue.unserved(db, ["gemini", "workshop"]) == {"absent": 1}
     assert not await differences(db)
+
+
+async def test_a_database_that_leaves_while_a_worker_starts_ends_no_worker(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It looks for tasks that it does not serve only to say so (the monkey's seed 1 cut it just there)."""
+
+    async def away(*_: object) -> dict[str, int]:
+        raise DatabaseLost("cut")
+
+    monkeypatch.setattr(queue, "unserved", away)
+    caplog.set_level("INFO")
+    ids = await shop.post("hi")
+    async with working(db, Settings(provider="scripted")) as claiming:
+        await until(lambda: "is not known: cut" in caplog.text)
+        async with asyncio.timeout(30):
+            while (await shop.collector.task_get(shop.id, ids[0])).code != 20000:
+                assert not claiming.done()
+                await asyncio.sleep(0.01)
 
 
 async def test_live_asks_the_models_provider(shop: Shop, db: Database) -> None:
