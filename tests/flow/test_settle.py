@@ -81,6 +81,7 @@ async def test_who_asked_hears_of_each_end_once(shop: Shop, db: Database) -> Non
     token = await shop.lease()
     await shop.claim(token)
     assert await settler.settle(success(token, task_id))
+    assert told == [(task_id, State.DONE)]
     assert not await settler.settle(success(token, task_id))
     assert told == [(task_id, State.DONE)]
 

@@ -20,6 +20,7 @@ from tests.mutation import order, report, server, sql
 
 _KILLED = (1, 3)  # mutmut's numbers: pytest's exit codes, and its own
 _NO_TESTS = 33
+_JOBS = 2 * (os.cpu_count() or 1) + 1  # most of them wait, for webhooks and their hosts
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     parser.add_argument("--python", action="store_true", help="the Python modules only")
     parser.add_argument("--sql", nargs="?", const="", help="the SQL only, or only statements that begin so")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many; run it again to go on")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="Python mutants at a time")
+    parser.add_argument("--jobs", type=int, default=_JOBS, help="Python mutants at a time")
     parser.add_argument("--again", action="store_true", help="judge survivors once more, by all tests")
     parser.add_argument("--report", action="store_true", help="judge nothing, only show what is known")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {report.DOCUMENT}")

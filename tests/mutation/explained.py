@@ -21,9 +21,9 @@ def _all(why: str, *mutants: tuple[str, str]) -> tuple[Explained, ...]:
 EXPLAINED: tuple[Explained, ...] = (
     *_all(
         "Only the words of a log line, or of an error that cannot happen, are others.",
-        ("Acceptor.accept", "raise AssertionError(None)"),
-        ("Acceptor.accept", 'raise AssertionError("XXunreachableXX")'),
-        ("Acceptor.accept", 'raise AssertionError("UNREACHABLE")'),
+        ("Acceptor._accept", "raise AssertionError(None)"),
+        ("Acceptor._accept", 'raise AssertionError("XXunreachableXX")'),
+        ("Acceptor._accept", 'raise AssertionError("UNREACHABLE")'),
         ("Deliverer._ended", "if error is None:"),
         ("Deliverer._deliver", "then = None"),
         ("Deliverer._deliver", 'then = "given up" if (pause is None) or True else f"next attempt in {pause:.0f} s"'),
@@ -41,9 +41,9 @@ EXPLAINED: tuple[Explained, ...] = (
     ),
     *_all(
         "`strict` guards against a mistake of ours: the lists are of one length by construction.",
-        ("Acceptor.accept", "for task_id, lane, one in zip(ids, lanes, judged, strict=None)"),
-        ("Acceptor.accept", "for task_id, lane, one in zip(ids, lanes, judged, )"),
-        ("Acceptor.accept", "for task_id, lane, one in zip(ids, lanes, judged, strict=False)"),
+        ("Acceptor._accept", "for task_id, lane, one in zip(ids, lanes, judged, strict=None)"),
+        ("Acceptor._accept", "for task_id, lane, one in zip(ids, lanes, judged, )"),
+        ("Acceptor._accept", "for task_id, lane, one in zip(ids, lanes, judged, strict=False)"),
         ("Acceptor._judge", "for place, fate in zip(fresh, covered, strict=None):"),
         ("Acceptor._judge", "for place, fate in zip(fresh, covered, ):"),
         ("Acceptor._judge", "for place, fate in zip(fresh, covered, strict=False):"),
