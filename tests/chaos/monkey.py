@@ -168,7 +168,7 @@ class Monkey:
             for kind in tallies.CRASHES:
                 weights.pop(kind, None)
         elif self.database.embedded is None:
-            weights.pop("power cut")
+            weights.pop("power cut", None)
         return self.chance.choices(list(weights), list(weights.values()))[0]
 
     async def _do(self, kind: str) -> bool:
