@@ -54,6 +54,26 @@ async def delivering(shop: Shop, **options: Any) -> AsyncIterator[Deliverer]:
         await sender.close()
 
 
+def breaks_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception | None, *, done: bool = False
+) -> list[tuple[Any, ...]]:
+    """The first call of a statement of `deliveries` ends with the error, if any; `done`: when its work is done. Returns
+    the calls, as they come."""
+    statement = getattr(deliveries, name)
+    calls: list[tuple[Any, ...]] = []
+
+    async def breaks(*args: Any) -> Any:
+        calls.append(args)
+        if error is None or len(calls) > 1:
+            return await statement(*args)
+        if done:
+            await statement(*args)
+        raise error
+
+    monkeypatch.setattr(deliveries, name, breaks)
+    return calls
+
+
 async def account(db: Database, login: str) -> Shop:
     """Another account with ten dollars."""
     await open_account(db, login, "10")
@@ -195,16 +215,7 @@ async def test_a_doubt_frees_nothing_that_is_being_delivered(shop: Shop, db: Dat
 async def test_what_breaks_while_it_is_delivered_goes_back_to_the_queue(
     shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, broken = deliveries.record, False
-
-    async def breaks(*args: Any) -> set[int]:
-        nonlocal broken
-        if not broken:
-            broken = True
-            raise RuntimeError("a bug")
-        return await record(*args)
-
-    monkeypatch.setattr(deliveries, "record", breaks)
+    breaks_once(monkeypatch, "record", RuntimeError("a bug"))
     async with receiving() as client, working(shop, lease_seconds=3.0):
         [task_id] = await post(shop, {"pingback_url": client.url})
         await until_states(db, done=1)
@@ -214,16 +225,7 @@ async def test_what_breaks_while_it_is_delivered_goes_back_to_the_queue(
 async def test_what_was_claimed_when_the_database_left_goes_back_to_the_queue(
     shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secrets, lost = deliveries.secrets, False
-
-    async def loses(*args: Any) -> Any:
-        nonlocal lost
-        if not lost:
-            lost = True
-            raise DatabaseLost("cut")
-        return await secrets(*args)
-
-    monkeypatch.setattr(deliveries, "secrets", loses)
+    breaks_once(monkeypatch, "secrets", DatabaseLost("cut"))
     async with receiving() as client, working(shop, lease_seconds=3.0) as deliverer:
         await post(shop, *[{"pingback_url": client.url}] * 2)
         await until_states(db, done=2)
@@ -235,16 +237,7 @@ async def test_a_look_that_breaks_is_not_the_last(
     shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker goes on, so its webhooks do."""
-    waiting, looks = deliveries.waiting, 0
-
-    async def breaks(*args: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            raise RuntimeError("what nobody thought of")
-        return await waiting(*args)
-
-    monkeypatch.setattr(deliveries, "waiting", breaks)
+    breaks_once(monkeypatch, "waiting", RuntimeError("what nobody thought of"))
     async with receiving() as client, working(shop):
         await post(shop, {"pingback_url": client.url})
         await until_states(db, done=1)

@@ -28,7 +28,7 @@ from tests.flow.test_deliver import (
     until_states,
     working,
 )
-from tests.flow.test_deliverer import Told, account, delivering
+from tests.flow.test_deliverer import Told, account, breaks_once, delivering
 from tests.webhooks.receiver import receiving
 
 
@@ -160,22 +160,11 @@ async def test_an_attempt_is_written_down_once_and_nobody_is_alarmed(
     committed: bool,
 ) -> None:  # fmt: skip
     """Nor when the database is lost on the way, before it committed or after."""
-    record, calls = deliveries.record, 0
-
-    async def loses(*args: Any) -> set[int]:
-        nonlocal calls
-        calls += 1
-        if lost and calls == 1:
-            if committed:
-                await record(*args)
-            raise DatabaseLost("cut")
-        return await record(*args)
-
-    monkeypatch.setattr(deliveries, "record", loses)
+    calls = breaks_once(monkeypatch, "record", DatabaseLost("cut") if lost else None, done=committed)
     async with receiving() as client, working(shop):
         await post(shop, {"pingback_url": client.url})
         await until_states(db, done=1)
-    assert calls == 1 + lost and len(client.hits) == 1
+    assert len(calls) == 1 + lost and len(client.hits) == 1
     assert len(await rows(db, "select from attempt")) == 1
     assert "after its lease had ended" not in caplog.text
     assert ("are kept until the database is back" in caplog.text) == lost

@@ -49,10 +49,6 @@ EXPLAINED: tuple[Explained, ...] = (
         ("Acceptor._judge", "for place, fate in zip(fresh, covered, strict=False):"),
     ),
     *_all(
-        "Written anew before anybody reads it.",
-        ("Deliverer._attempt", 'hung = ""'),
-    ),
-    *_all(
         "The same by a longer way: a statement or a look that finds nothing to do.",
         (
             "Acceptor._take",
@@ -72,9 +68,6 @@ EXPLAINED: tuple[Explained, ...] = (
     *_all(
         "None and False are both no: nobody looks which.",
         ("Deliverer.run", "more = None"),
-        ("Deliverer._round", "partial = None"),
-        ("Deliverer._ended", "self._lease.drop(token, delivery.id, doubtful=None)"),
-        ("Deliverer._attempt", "hung = None"),
     ),
     *_all(
         "gzip says the same at any level and of any time; the signature is over what is unpacked.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -19,6 +18,7 @@ from restante.config import Settings, variable
 from restante.core.errors import OperatorError
 from restante.core.limits import BACKUP_REPORT_SECONDS
 from restante.flow import accounts
+from restante.flow.disk import measure
 from restante.operator_account import password_file
 from restante.store import base_backup, restoring
 from restante.store.base_backup import Label
@@ -95,7 +95,8 @@ def _reserve(loaded: Settings, target: Path) -> int:
     try:
         if watched is None or watched.stat().st_dev != target.parent.stat().st_dev:
             return 0
-        return loaded.reserve().of(shutil.disk_usage(watched).total)
+        whole, _ = measure(watched)
+        return loaded.reserve().of(whole)
     except OSError:  # what is wrong with the place is said by who writes there
         return 0
 
