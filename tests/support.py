@@ -165,6 +165,14 @@ async def open_account(db: Database, login: str, usd: str = "1", credit_limit: s
     return opened.login, opened.password
 
 
+async def lock_awaited(db: Database, by: int = 1) -> None:
+    """Until so many statements of this database wait for a lock: no event tells it."""
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(30):
+        while await db._pool.fetchval(waiting) < by:
+            await asyncio.sleep(0.01)
+
+
 async def differences(db: Session) -> list[str]:
     """What the audit finds; every test that moves money ends with `assert not await differences(db)`."""
     return [difference async for difference in accounts.audit(db)]

@@ -32,7 +32,7 @@ from restante.web.wire import answer_result, postback
 from restante.webhooks.address_guard import AllowList
 from restante.webhooks.sender import Sender
 from tests.flow.conftest import Shop
-from tests.support import differences
+from tests.support import differences, lock_awaited
 from tests.webhooks.receiver import Receiver, receiving
 
 MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
@@ -583,9 +583,7 @@ async def test_a_failure_recorded_while_its_task_is_being_fetched_leaves_it_unli
         attempt = Attempt(row["id"], shop.clock(), 12, 500, b"no", "HTTP 500", 5.0, 0)
         assert await deliveries.record(tx, 7, shop.clock(), [attempt])
         fetching = asyncio.create_task(shop.collector.task_get(shop.id, task_id))
-        async with asyncio.timeout(30):
-            while not await rows(db, "select from pg_stat_activity where wait_event_type = 'Lock'"):
-                await asyncio.sleep(0.01)
+        await lock_awaited(db)
     assert (await fetching).result is not None
     assert await listed(shop) == []
 

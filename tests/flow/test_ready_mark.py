@@ -22,7 +22,7 @@ from restante.store.queue import Settlement
 from restante.store.tasks import GEMINI
 from restante.wiring import utc_now
 from tests.flow.conftest import Shop
-from tests.support import differences
+from tests.support import differences, lock_awaited
 
 ANSWER = Answer(model_name="m", input_tokens=1, output_tokens=1, items=())
 POSTBACK = (Owed(Kind.POSTBACK, "h:1", "http://h:1/", b"body"),)
@@ -143,7 +143,7 @@ async def test_a_late_listing_lowers_the_mark(shop: Shop, dsn: str) -> None:
     assert await mark(dsn) >= high
 
 
-async def test_a_listing_that_is_just_being_committed_stops_the_mark(shop: Shop, dsn: str) -> None:
+async def test_a_listing_that_is_just_being_committed_stops_the_mark(shop: Shop) -> None:
     """It waits for whoever touches it, and is then passed over: what was seen before is not so any more."""
     owing = await finished(shop, 1, POSTBACK)
     await collect(shop, await finished(shop, 5))
@@ -152,11 +152,7 @@ async def test_a_listing_that_is_just_being_committed_stops_the_mark(shop: Shop,
     async with shop.db.transaction() as tx:
         await record_failures(shop, on=tx)
         moving = asyncio.create_task(marks.advance(shop.id))
-        watch = await asyncpg.connect(dsn)
-        async with asyncio.timeout(30):
-            while not await watch.fetchval("select exists (select from pg_locks where not granted)"):
-                await asyncio.sleep(0.01)  # that somebody waits for a lock sends no event
-        await watch.close()
+        await lock_awaited(shop.db)
     await moving
     assert await listed(shop) == set(owing)
 

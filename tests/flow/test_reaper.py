@@ -17,6 +17,7 @@ from restante.store import queue
 from restante.store.database import Database, Session
 from restante.wiring import background
 from tests.flow.conftest import Shop
+from tests.support import lock_awaited
 
 LEASE = 60.0
 
@@ -100,13 +101,6 @@ async def test_after_a_restart_of_the_server_a_lease_passes(db: Database, times:
     assert await left(db) == 0
 
 
-async def waiting_for_locks(db: Database) -> int:
-    count: int = await db._pool.fetchval(
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    )
-    return count
-
-
 async def test_it_meets_a_late_settlement_and_looks_again(
     shop: Shop, db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,12 +121,10 @@ async def test_it_meets_a_late_settlement_and_looks_again(
         async with db.transaction() as tx:
             await tx._on.execute("select from queue where id = $1 for update", rows[1]["id"])
             settling = asyncio.create_task(settle())
-            while await waiting_for_locks(db) < 1:
-                await asyncio.sleep(0.01)
+            await lock_awaited(db)
             stack = background(keep_leases(db, 0.4, lambda: None))
             stack.__enter__()
-            while await waiting_for_locks(db) < 2:
-                await asyncio.sleep(0.01)
+            await lock_awaited(db, by=2)
         await settling
         while await left(db):
             await asyncio.sleep(0.01)

@@ -147,26 +147,43 @@ async def test_sessions_within_a_transaction_end_when_their_client_is_gone(dsn: 
 class Replication:
     """A server that waits for a standby which does not exist, until somebody cancels the wait."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, probe: asyncpg.Connection) -> None:
         self._connection = connection
+        self._probe = probe
 
     async def wanted(self, standbys: str) -> None:
         await self._connection.execute("set synchronous_commit = local")
         await self._connection.execute(f"alter system set synchronous_standby_names = '{standbys}'")
         await self._connection.execute("select pg_reload_conf()")
-        # pg_reload_conf returns before the others have heard
+        # Whether commits wait is the checkpointer's to say, which hears of it when it likes: commits are tried.
         async with asyncio.timeout(30):
-            while await self._connection.fetchval("show synchronous_standby_names") != standbys:
+            while await self._a_commit_waits() != bool(standbys):
                 await asyncio.sleep(0.01)
 
-    async def waiting(self) -> list[int]:
+    async def _a_commit_waits(self) -> bool:
+        commit = asyncio.create_task(self._probe.execute("select pg_logical_emit_message(true, 'probe', '')"))
+        pid = self._probe.get_server_pid()
+        while not commit.done():
+            if pid in await self._waiting():
+                await self._connection.execute("select pg_cancel_backend($1)", pid)
+                await commit
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def _waiting(self) -> set[int]:
+        """Clients: autovacuum waits too, and is nobody's here."""
+        rows = await self._connection.fetch(
+            "select pid from pg_stat_activity where wait_event = 'SyncRep' and backend_type = 'client backend'"
+        )
+        return {row["pid"] for row in rows}
+
+    async def waiting(self) -> set[int]:
         """Who waits for the standby; waits until somebody does."""
         async with asyncio.timeout(30):
-            while not (
-                rows := await self._connection.fetch("select pid from pg_stat_activity where wait_event = 'SyncRep'")
-            ):
+            while not (pids := await self._waiting()):
                 await asyncio.sleep(0.01)
-        return [row["pid"] for row in rows]
+        return pids
 
     async def cancel_the_wait(self) -> None:
         """Of everybody who waits now; returns when they do no longer."""
@@ -174,20 +191,19 @@ class Replication:
         for pid in pids:
             await self._connection.execute("select pg_cancel_backend($1)", pid)
         async with asyncio.timeout(30):
-            while await self._connection.fetch(
-                "select from pg_stat_activity where wait_event = 'SyncRep' and pid = any ($1)", pids
-            ):
+            while pids & await self._waiting():
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def replication(dsn: str) -> AsyncIterator[Replication]:
-    connection = await asyncpg.connect(dsn)
-    made = Replication(connection)
+    connection, probe = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    made = Replication(connection, probe)
     try:
         yield made
     finally:
         await made.wanted("")
+        await probe.close()
         await connection.close()
 
 

@@ -314,13 +314,16 @@ class Database(Session):
 
     async def drop_days(self, table: str, before: date) -> list[str]:
         """Drop a table's daily partitions of days before `before`; returns their names. A day that still has queued
-        tasks stays, and one that somebody reads is left to the next time."""
+        tasks stays, one that somebody reads is left to the next time, and all to who drops days already: every
+        worker does this at its time, and two may have begun together."""
         dropped: list[str] = []
         for row in await self.rows("old_days", table, before):
             try:
                 async with self.transaction() as tx:
+                    if not await tx.value("turn_to_drop"):
+                        break
                     await tx._on.execute(f"set local lock_timeout = '{DROP_LOCK_SECONDS}s'")
-                    # Every worker does this at its time, and two may have begun together.
+                    # another may have dropped it between our look and our turn
                     await tx._on.execute(f"drop table if exists {row['name']}")
             except DatabaseLost as error:
                 log.info("%s could not be dropped now: %s", row["name"], error)
