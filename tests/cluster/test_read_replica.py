@@ -250,7 +250,7 @@ async def test_what_recovery_takes_away_is_read_from_the_primary(pair: Pair, bot
         await tx._on.fetchval("select count(*) from account")
         if at_standby:
             begun.set()
-            await tx._on.fetchval("select pg_sleep(4)")
+            await tx._on.fetchval("select pg_sleep(60)")
             raise AssertionError("it was not cut off")
         return 42
 

@@ -294,6 +294,7 @@ MODEL_LOG_TAIL_BYTES: Final = 1_000  # of the engine's log, in the message that 
 WORKER_RESTART_SECONDS: Final = (0.5, 2.0, 5.0, 15.0, 30.0)  # before the next one, after the n-th early death
 WORKER_LIVED_SECONDS: Final = 60.0  # a worker that lived this long did not die of its start
 WORKER_KILL_SECONDS: Final = 5.0  # beyond the drain
+BROKEN_SECONDS: Final = 1.0  # before claiming goes on after a mistake of ours: the log must stay readable
 RELISTEN_SECONDS: Final = 1.0  # between tries to listen for notifications; polling goes on meanwhile
 SETTLE_RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)  # between tries to store an answer while the database is away
 

@@ -23,6 +23,7 @@ import msgspec
 from restante import faults
 from restante.core.errors import OK_MESSAGE
 from restante.core.limits import (
+    BROKEN_SECONDS,
     DELIVERIES_PER_HOST,
     DELIVERIES_UNRECORDED,
     DELIVERY_ACCOUNT_SHARE,
@@ -195,6 +196,7 @@ class Deliverer:
             except Exception:  # whatever it was: webhooks must not stop for ever while the worker goes on
                 log.exception("claiming webhooks broke and is tried again; please report it")
                 self._lease.doubt()
+                await asyncio.sleep(BROKEN_SECONDS)
                 more = False
             if not more:
                 with contextlib.suppress(TimeoutError):

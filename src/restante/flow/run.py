@@ -21,6 +21,7 @@ from restante import faults
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
+    BROKEN_SECONDS,
     CALL_SECONDS,
     CLAIM_BATCH,
     COSTLY_TRIES_MAX,
@@ -140,6 +141,11 @@ class Runner:
                 log.warning("no tasks are claimed until the database is back: %s", error)
                 self._lease.doubt()
                 await self._db.revive()
+                claimed = 0
+            except Exception:  # the calls in flight are paid for: they must not end with the claim of others
+                log.exception("claiming tasks broke and is tried again; please report it")
+                self._lease.doubt()
+                await asyncio.sleep(BROKEN_SECONDS)
                 claimed = 0
             idle = not claimed
             if claimed:
