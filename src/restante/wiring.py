@@ -31,6 +31,7 @@ from restante.providers.provider import Batching, Provider
 from restante.providers.registry import Catalogue
 from restante.store.database import Database
 from restante.store.embedded_postgres import EmbeddedPostgres, Report
+from restante.store.errors import WrongClock
 
 if TYPE_CHECKING:
     from restante.providers.session import Egress
@@ -85,7 +86,13 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
     async with connected(settings) as db:
         if not db.standby:
             await db.migrate(wait=serves)
-            await db.prepare_days(utc_now().date())
+            try:
+                await db.prepare_today(utc_now().date())
+            except WrongClock as error:
+                raise OperatorError(
+                    f"The clocks are days apart: {error}. What comes under a wrong date is forgotten at a wrong time.",
+                    "Set both hosts' clocks right (NTP), then start again.",
+                ) from error
         elif serves:
             raise OperatorError(
                 "The database is a standby, which takes no writes.",

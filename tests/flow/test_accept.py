@@ -165,9 +165,9 @@ async def test_a_model_has_one_lane_which_is_asked_for_once(db: Database, monkey
 
 
 async def test_a_day_that_nobody_prepared_is_made(db: Database) -> None:
-    """This process slept, or a clock is ahead."""
-    number, later = await account(db, "1"), utc_now() + timedelta(days=60)
-    ids, fates = await Acceptor(db, Waker(db), lambda: later).accept(number, [ONE])
+    """A clock is behind; how far it may be: test_wrong_clock.py."""
+    number, earlier = await account(db, "1"), utc_now() - timedelta(days=2)
+    ids, fates = await Acceptor(db, Waker(db), lambda: earlier).accept(number, [ONE])
     assert (len(ids), fates) == (1, [None])
     assert not await differences(db)
 

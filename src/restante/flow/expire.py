@@ -29,7 +29,7 @@ log = logging.getLogger("restante.expire")
 
 async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
     """Make the daily partitions ahead of their days, until cancelled. Every process that writes tasks runs this."""
-    await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_days(clock().date()))
+    await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_today(clock().date()))
 
 
 async def keep_deadlines(

@@ -21,6 +21,7 @@ import asyncpg
 from restante import faults
 from restante.core.errors import OperatorError
 from restante.core.limits import (
+    CLOCK_DAYS,
     COMMIT_TRIES,
     DAYS_AHEAD,
     DROP_LOCK_SECONDS,
@@ -33,7 +34,7 @@ from restante.core.limits import (
 from restante.observing.current import nobody
 from restante.store import schema
 from restante.store.connecting import Connector, Prepared, Target, unusable
-from restante.store.errors import LOST, DatabaseLost, NoSuchDay, our_errors
+from restante.store.errors import LOST, DatabaseLost, NoSuchDay, WrongClock, our_errors
 
 log = logging.getLogger("restante.database")
 
@@ -208,7 +209,7 @@ class Database(Session):
                 if day is None:
                     raise
                 raced = error
-                await self.prepare_days(day)
+                await self.prepare_today(day, or_kept=True)
         raise DatabaseLost(f"lost {COMMIT_TRIES} races: {raced}") from raced
 
     async def again(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -311,6 +312,17 @@ class Database(Session):
             async with self._pool.acquire() as connection:
                 for offset in range(-1, DAYS_AHEAD + 1):
                     await schema.prepare_day(connection, today + timedelta(days=offset))
+
+    async def prepare_today(self, today: date, *, or_kept: bool = False) -> None:
+        """`prepare_days`, where this process's clock is to be trusted; `or_kept`: or where there are tasks of this day.
+
+        Raises WrongClock: what comes under a day long ago would be dropped with it.
+        """
+        row = await self.row("date_of_database", f"task_{today:%Y%m%d}")
+        assert row is not None
+        if abs((today - row["today"]).days) > CLOCK_DAYS and not (or_kept and row["kept"]):
+            raise WrongClock(f"this host's date is {today}, the database's {row['today']}")
+        await self.prepare_days(today)
 
     async def drop_days(self, table: str, before: date) -> list[str]:
         """Drop a table's daily partitions of days before `before`; returns their names. A day that still has queued

@@ -32,6 +32,11 @@ class NoSuchDay(RestanteError):
     """There are no partitions for a day: this process slept past those made ahead, or a clock is far off."""
 
 
+class WrongClock(DatabaseLost):
+    """This process's clock and the database's are days apart. What would be kept under its dates is forgotten by others
+    before its time, so it waits as for a database that is gone."""
+
+
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
