@@ -38,3 +38,29 @@ async def test_a_claim_that_breaks_ends_no_call_in_flight(
     assert "claiming tasks broke" in caplog.text
     assert len(provider.calls) == 2
     assert not await differences(db)
+
+
+@pytest.mark.parametrize("times", [1, 12])
+async def test_an_answer_outlives_internal_errors_of_the_server(
+    shop: Shop, db: Database, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say nothing against the answer, which is paid for. More often than a transaction is tried at once, it waits
+    as for a server that is away."""
+    await db._on.execute(
+        f"""
+        create sequence broken;
+        create function breaks() returns trigger language plpgsql as $$ begin
+            if nextval('broken') <= {times} then
+                raise exception 'could not find tuple for parent of relation 7' using errcode = 'XX000';
+            end if;
+            return new;
+        end $$;
+        create trigger breaks before insert on answer for each row execute function breaks();
+        """
+    )
+    [task_id] = await shop.post("hi")
+    async with working(shop) as runner:
+        runner.wake()
+        assert (await finished(shop, task_id))[0] == 20000
+    assert await db._on.fetchval("select last_value from broken") > times
+    assert not await differences(db)

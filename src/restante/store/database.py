@@ -34,7 +34,7 @@ from restante.core.limits import (
 from restante.observing.current import nobody
 from restante.store import schema
 from restante.store.connecting import Connector, Prepared, Target, unusable
-from restante.store.errors import LOST, DatabaseLost, NoSuchDay, WrongClock, our_errors
+from restante.store.errors import LOST, RACES, DatabaseLost, NoSuchDay, WrongClock, our_errors
 
 log = logging.getLogger("restante.database")
 
@@ -198,12 +198,13 @@ class Database(Session):
                 _refuse_doubt(connection)
 
     async def settled(self, work: Callable[[], Awaitable[T]], day: date | None = None) -> T:
-        """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization), and when the
-        partitions of its `day` were missing, which are then made. Raises DatabaseLost when the races go on."""
+        """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization, or one within
+        the server, which calls that its internal error), and when the partitions of its `day` were missing, which are
+        then made. Raises DatabaseLost when the races go on."""
         for _ in range(COMMIT_TRIES):
             try:
                 return await work()
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            except RACES as error:
                 raced: Exception = error
             except NoSuchDay as error:
                 if day is None:

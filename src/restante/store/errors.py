@@ -52,6 +52,9 @@ LOST: Final = (
     OSError,
 )
 
+#: What a second try may mend. The server's internal errors (XX) are about itself, never about what was asked.
+RACES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.InternalServerError)
+
 
 @contextlib.contextmanager
 def our_errors() -> Iterator[None]:
