@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -31,10 +32,10 @@ async def operator_account(db: Database, settings: Settings) -> tuple[str, str |
     balance = parsed("balance", parse_usd, settings.balance)
     password = settings.password or _first_password(settings)
     if not await accounts.open_operator(db, settings.login, password, balance=balance, now=utc_now()):
-        made = await operator_account(db, settings)  # another restante, started at the same moment, made it
-        if settings.password is None and not await _is_password(db, made[0], password):
+        login = await accounts.operator(db)  # another restante, started at the same moment, made it
+        if settings.password is None and login is not None and not await _is_password(db, login, password):
             password_file(settings).unlink(missing_ok=True)  # its data directory is another, with another password
-        return made
+        return await operator_account(db, settings)
     log.info("made the operator's account %s", settings.login)
     return settings.login, password if settings.password is None else None
 
@@ -65,11 +66,19 @@ async def _is_password(db: Database, login: str, password: str) -> bool:
 
 
 async def _compare(db: Database, login: str, settings: Settings) -> None:
-    """Say so when the environment names another operator, or another password, than the first start made."""
+    """Say so when the environment names another operator, or another password, than the first start made, and when the
+    kept password is none any more: the console changes it without this machine's files."""
     if settings.login != login:
         log.warning("the operator's login is %s; RESTANTE_LOGIN=%s changes nothing", login, settings.login)
     elif settings.password and not await _is_password(db, login, settings.password):
         log.warning("RESTANTE_PASSWORD is not %s's password; `restante account password` makes a new one", login)
+    file = password_file(settings)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if not await _is_password(db, login, file.read_text().strip()):
+            log.warning(
+                "%s does not hold %s's password: it was changed elsewhere, or this is another database;"
+                " `restante account password %s` makes a new one and keeps it there", file, login, login,
+            )  # fmt: skip
 
 
 def keep_password(settings: Settings, password: str) -> Path:

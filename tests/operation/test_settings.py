@@ -12,7 +12,7 @@ from restante.config import Settings, load
 from restante.core.credentials import matches
 from restante.core.errors import OperatorError
 from restante.flow import accounts
-from restante.operator_account import operator_account, password_file
+from restante.operator_account import keep_password, operator_account, password_file
 from restante.store import accounts as stored
 from restante.store.database import Database
 from restante.up import environment
@@ -112,6 +112,23 @@ async def test_a_generated_password_is_kept_before_anything_else_can_fail(db: Da
     assert password_file(settings).read_text().strip() == password
     assert password_file(settings).stat().st_mode & 0o777 == 0o600
     assert await operator_account(db, settings) == (login, None)
+
+
+async def test_a_kept_password_that_is_none_any_more_is_said(
+    db: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = operator(tmp_path)
+    login, _ = await operator_account(db, settings)
+    await accounts.change_password(db, login, overlap_hours=1)  # as the console does
+    await operator_account(db, settings)
+    assert "does not hold" not in caplog.text, "it is good for an hour"
+    fresh = await accounts.change_password(db, login, overlap_hours=0)
+    await operator_account(db, settings)
+    assert f"{password_file(settings)} does not hold {login}'s password" in caplog.text
+    caplog.clear()
+    keep_password(settings, fresh)
+    await operator_account(db, settings)
+    assert "does not hold" not in caplog.text
 
 
 async def test_of_many_first_starts_at_once_the_password_that_is_kept_is_the_operators(

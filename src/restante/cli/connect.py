@@ -67,7 +67,8 @@ def explained(error: Exception) -> tuple[str, str]:
 
     remedies = {
         Unreachable: "Is `restante up` running? Another address: --url (RESTANTE_URL).",
-        WrongPassword: "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD).",
+        WrongPassword: "Check --login and --password (RESTANTE_LOGIN, RESTANTE_PASSWORD). Where none is given, the kept"
+        " one is used, which is not renewed on the console: `restante account password` does.",
         PaymentRequired: "The account owes more than it may: `restante account top-up`, then ask again.",
     }
     return str(error), remedies.get(type(error), "")
