@@ -85,20 +85,29 @@ async def database(settings: Settings, *, serves: bool = False) -> AsyncIterator
         arm_faults(settings, os.environ)
     async with connected(settings) as db:
         if not db.standby:
+            in_time = await _in_time(db, serves)
             await db.migrate(wait=serves)
-            try:
-                await db.prepare_today(utc_now().date())
-            except WrongClock as error:
-                raise OperatorError(
-                    f"The clocks are days apart: {error}. What comes under a wrong date is forgotten at a wrong time.",
-                    "Set both hosts' clocks right (NTP), then start again.",
-                ) from error
+            if in_time:
+                await db.prepare_days(utc_now().date())
         elif serves:
             raise OperatorError(
                 "The database is a standby, which takes no writes.",
                 "Name the primary in RESTANTE_DATABASE_URL, or all hosts: then it is found.",
             )
         yield db
+
+
+async def _in_time(db: Database, serves: bool) -> bool:
+    """Whether this host's clock may be trusted; what is to be written by another is refused. Raises OperatorError for
+    who serves."""
+    try:
+        await db.compare_clocks()
+    except WrongClock as error:
+        if serves:
+            raise OperatorError(f"This host and its database disagree about the time: {error}.") from error
+        log.warning("nothing can be written by this host's time: %s", error)
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager
@@ -110,13 +119,14 @@ async def connected(settings: Settings, *, report: Report = log.info) -> AsyncIt
                 settings.database_url,
                 connections=settings.database_connections,
                 prepared=settings.database_prepared,
+                clock=utc_now,
             )
         else:
             server = EmbeddedPostgres(settings.data_dir)
             await _started(server, report)
             stack.push_async_callback(asyncio.to_thread, server.stop)
             revive = partial(server.ensure_running, report)
-            db = Database(server.dsn, connections=settings.database_connections, revive=revive)
+            db = Database(server.dsn, connections=settings.database_connections, revive=revive, clock=utc_now)
         await db.open()
         stack.push_async_callback(db.close)
         yield db

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from restante.config import Settings
 from restante.store import queue
 from restante.store.database import Database
-from tests.flow.conftest import Shop, until
-from tests.flow.test_run import Odd, finished, working
+from restante.worker import working as at_work
+from tests.flow.conftest import Shop
+from tests.flow.test_run import finished, working
 from tests.support import differences
 
 
-async def test_a_claim_that_breaks_ends_no_call_in_flight(
-    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_claim_that_breaks_ends_the_worker_and_no_call_in_flight(
+    shop: Shop, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be paid for twice. What had been claimed when it broke goes back to the queue and is run."""
+    """Going on, a worker that is broken would take task after task, each counted as lost until it is given up. What it
+    is at work on is answered, and what it took goes back as if nothing had been."""
     claim = queue.claim
 
     async def breaks(*args: Any) -> None:
-        monkeypatch.setattr(queue, "claim", claim)
         assert await claim(*args)
         raise RuntimeError("what nobody thought of")
 
-    provider = Odd()
-    async with working(shop, provider, seconds=3.0) as runner:
-        [flying] = await shop.post("in flight")
-        await provider.asked.wait()
+    [flying] = await shop.post("in flight [[latency=1]]")
+    async with at_work(db, Settings(provider="scripted")) as claiming:
+        async with asyncio.timeout(30):
+            while not await db._on.fetch("select from queue where state = 2"):
+                await asyncio.sleep(0.01)
         monkeypatch.setattr(queue, "claim", breaks)
         [taken] = await shop.post("taken by what broke")
-        runner.wake()
-        await until(lambda: "what nobody thought of" in caplog.text)
-        await until(lambda: len(provider.calls) == 2)
-        provider.go_on.set()
-        assert [(await finished(shop, one))[0] for one in (flying, taken)] == [20000, 20000]
-    assert "claiming tasks broke" in caplog.text
-    assert len(provider.calls) == 2
+        await asyncio.wait([claiming], timeout=30)
+        assert isinstance(claiming.exception(), RuntimeError)
+    assert (await finished(shop, flying))[0] == 20000
+    [row] = await db._on.fetch("select id, state, tries, lost from queue")
+    assert (str(row["id"]), row["state"], row["tries"], row["lost"]) == (taken, 0, 0, 0)
     assert not await differences(db)
 
 

@@ -352,11 +352,11 @@ async def test_a_thousand_to_a_hanging_host_are_listed_when_the_first_ones_have_
         await accounts.top_up(db, "shop", parse_usd("20"), shop.clock())
         for _ in range(10):
             await post(shop, *[{"postback_url": dead.url}] * 100)
-        await until_states(db, seconds=10, parked=1_000)
+        await until_states(db, seconds=30, parked=1_000)
         assert len(await listed(shop)) == 1_000
         waits = [row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " order by wait")]
         assert len(dead.hits) < 100, "few of them were tried"
-        assert waits[-1] < 8.0, "and the last was given up with the first, not after twenty waves of a second"
+        assert waits[-1] < 15.0, "and the last was given up with the first, not after twenty waves of a second"
         [words] = await rows(db, "select error from attempt where error like 'not tried: %' limit 1")
         assert "let its last 10 attempts hang" in words["error"]
         began = len(alive.hits)

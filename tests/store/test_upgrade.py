@@ -57,9 +57,14 @@ async def live(db: Database, name: str, seconds: float) -> None:
 
 
 async def test_who_was_killed_is_waited_for(old: Database, caplog: pytest.LogCaptureFixture) -> None:
-    await live(old, "worker shop 17", 1.0)
+    await live(old, "worker shop 17", 60.0)
     await live(old, "worker long gone", -60.0)
-    await old.migrate(wait=True)
+    migrating = asyncio.create_task(old.migrate(wait=True))
+    async with asyncio.timeout(30):
+        while "waiting" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await live(old, "worker shop 17", -1.0)
+    await migrating
     assert await at(old) == migrations()[-1][0]
     [said] = [one for one in caplog.messages if "waiting" in one]
     assert "worker shop 17" in said and "long gone" not in said
@@ -68,7 +73,7 @@ async def test_who_was_killed_is_waited_for(old: Database, caplog: pytest.LogCap
 async def test_who_lives_is_named_and_nothing_is_migrated(old: Database) -> None:
     async def beat() -> None:
         while True:
-            await live(old, "worker shop 17", 1.0)
+            await live(old, "worker shop 17", 3.0)
             await asyncio.sleep(0.1)  # a heart
 
     await live(old, "api shop 16", 60.0)
@@ -79,7 +84,7 @@ async def test_who_lives_is_named_and_nothing_is_migrated(old: Database) -> None
         await old.migrate()
     assert "Stop them" in str(refused.value.__dict__)
     await old._pool.execute("delete from worker")
-    await live(old, "worker shop 17", 1.0)
+    await live(old, "worker shop 17", 3.0)
     beating = asyncio.create_task(beat())
     async with asyncio.timeout(30):
         with pytest.raises(OperatorError, match="1 process of an older restante runs: worker shop 17"):

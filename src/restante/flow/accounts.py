@@ -62,6 +62,7 @@ async def open_account(
 
     Raises OperatorError for a login that exists or cannot be used, a weak password, or when all numbers are taken.
     """
+    await db.in_time()
     fault = login_fault(login) or (None if password is None else password_fault(password))
     if fault is not None:
         raise OperatorError(f"{login!r} was not added: {fault}.")

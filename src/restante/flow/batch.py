@@ -353,7 +353,7 @@ class Batcher:
             else:
                 by_day.setdefault(one.day, []).append(outcome)
         for day, group in sorted(by_day.items()):
-            await self._db.settled(lambda: self._commit(batch, day, group))  # noqa: B023
+            await self._db.settled(lambda: self._commit(batch, day, group), day)  # noqa: B023
             if any(settlement.owed for settlement, _ in group):
                 self._on_owed()
         if back and await batches.leave(self._db, token, batch.id, back):

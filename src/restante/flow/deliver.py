@@ -217,6 +217,7 @@ class Deliverer:
         free = self._concurrency - len(self._sending)
         if free <= 0 or len(self._running) >= self._concurrency + DELIVERIES_UNRECORDED:
             return False
+        await self._db.in_time()
         waiting = await deliveries.waiting(self._db, self._after)
         partial = len(waiting) == DELIVERY_PAIRS
         again = partial or (not waiting and self._after != _NOWHERE)

@@ -72,6 +72,7 @@ async def _end(
     posted_before: datetime | None = None,
     besides: Sequence[int] = (),
 ) -> list[str]:
+    await db.in_time()
     token = secrets.randbits(63)
     await queue.register(db, token, f"ending tasks: {why}", LEASE_SECONDS)
     pulse = Pulse(db, lambda: now)

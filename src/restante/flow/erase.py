@@ -40,6 +40,7 @@ async def erase(
 
     Raises OperatorError for an unknown login, DatabaseLost.
     """
+    await db.in_time()
     account_id = (await accounts.find(db, login)).id
     async with db.transaction() as tx:
         await spending.lock_payers(tx, [account_id])  # whoever is just accepting ends first

@@ -28,8 +28,14 @@ log = logging.getLogger("restante.expire")
 
 
 async def keep_days(db: Database, clock: Callable[[], datetime]) -> None:
-    """Make the daily partitions ahead of their days, until cancelled. Every process that writes tasks runs this."""
-    await _every(HOUSEKEEPING_SECONDS, db, lambda: db.prepare_today(clock().date()))
+    """Compare the clocks and make the daily partitions ahead of their days, until cancelled. Every process that writes
+    tasks runs this."""
+
+    async def look() -> None:
+        await db.compare_clocks()
+        await db.prepare_days(clock().date())
+
+    await _every(HOUSEKEEPING_SECONDS, db, look)
 
 
 async def keep_deadlines(

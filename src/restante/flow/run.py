@@ -21,7 +21,6 @@ from restante import faults
 from restante.core.answer import Answer, Failure
 from restante.core.errors import InternalError, ProviderFailed, Refusal
 from restante.core.limits import (
-    BROKEN_SECONDS,
     CALL_SECONDS,
     CLAIM_BATCH,
     COSTLY_TRIES_MAX,
@@ -125,7 +124,8 @@ class Runner:
                 task.cancel()
 
     async def run(self) -> None:
-        """Claim and start tasks until cancelled; those started go on.
+        """Claim and start tasks until cancelled; those started go on. A mistake of ours ends it, and the worker, which
+        lets the calls in flight end and gives back the rest: one that went on might take task after task and lose them.
 
         Woken from idleness it claims where it was told that tasks came, which saves a round trip before their start;
         every other round looks at all lanes, so that none of them waits for another's hints.
@@ -141,11 +141,6 @@ class Runner:
                 log.warning("no tasks are claimed until the database is back: %s", error)
                 self._lease.doubt()
                 await self._db.revive()
-                claimed = 0
-            except Exception:  # the calls in flight are paid for: they must not end with the claim of others
-                log.exception("claiming tasks broke and is tried again; please report it")
-                self._lease.doubt()
-                await asyncio.sleep(BROKEN_SECONDS)
                 claimed = 0
             idle = not claimed
             if claimed:
@@ -176,6 +171,7 @@ class Runner:
         """One claim from each lane that waits, or only from these, sharing the free slots among them; returns how many
         tasks."""
         self._look_again = POLL_SECONDS
+        await self._db.in_time()
         free = min(self._concurrency - len(self._calling), self._concurrency + UNSETTLED_MAX - len(self._running))
         if free <= 0:
             return 0

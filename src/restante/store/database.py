@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Protocol, TypeVar
@@ -21,7 +21,7 @@ import asyncpg
 from restante import faults
 from restante.core.errors import OperatorError
 from restante.core.limits import (
-    CLOCK_DAYS,
+    CLOCK_APART_SECONDS,
     COMMIT_TRIES,
     DAYS_AHEAD,
     DROP_LOCK_SECONDS,
@@ -49,6 +49,10 @@ class Row(Protocol):
 
 
 _OLDEST_MAJOR: Final = 15
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @cache
@@ -93,8 +97,9 @@ class Database(Session):
         prepared: Prepared = "auto",
         setting: str = "RESTANTE_DATABASE_URL",
         target: Target = "read-write",
+        clock: Callable[[], datetime] = _utc_now,
     ):
-        """`setting`: where the DSN came from; `target`: which of its several hosts is wanted."""
+        """`setting`: where the DSN came from; `target`: which of its several hosts is wanted; `clock`: ours."""
         self.dsn = dsn
         self._setting = setting
         self._revive = revive
@@ -103,6 +108,8 @@ class Database(Session):
         self._started_at = self._not_before = 0.0  # monotonic
         self._certain = 0  # so many doubts are over
         self._making_certain = asyncio.Lock()
+        self._clock = clock
+        self._database_zero: float | None = None  # the database's time when our monotonic clock began
         #: The server is a standby: there is nothing to migrate, and nothing but reading.
         self.standby = False
         try:
@@ -201,6 +208,8 @@ class Database(Session):
         """Run a transaction or a one-statement write again when it lost a race (deadlock, serialization, or one within
         the server, which calls that its internal error), and when the partitions of its `day` were missing, which are
         then made. Raises DatabaseLost when the races go on."""
+        if day is not None:
+            await self.in_time()
         for _ in range(COMMIT_TRIES):
             try:
                 return await work()
@@ -210,7 +219,7 @@ class Database(Session):
                 if day is None:
                     raise
                 raced = error
-                await self.prepare_today(day, or_kept=True)
+                await self.prepare_days(day)
         raise DatabaseLost(f"lost {COMMIT_TRIES} races: {raced}") from raced
 
     async def again(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -314,26 +323,41 @@ class Database(Session):
                 for offset in range(-1, DAYS_AHEAD + 1):
                     await schema.prepare_day(connection, today + timedelta(days=offset))
 
-    async def prepare_today(self, today: date, *, or_kept: bool = False) -> None:
-        """`prepare_days`, where this process's clock is to be trusted; `or_kept`: or where there are tasks of this day.
-
-        Raises WrongClock: what comes under a day long ago would be dropped with it.
-        """
-        row = await self.row("date_of_database", f"task_{today:%Y%m%d}")
+    async def compare_clocks(self) -> None:
+        """Ask what time it is in the database. Raises WrongClock: days, how long a key is kept and a listing shown go
+        by the clock of whoever writes them, and others would forget them at a wrong time."""
+        row = await self.row("database_clock")
         assert row is not None
-        if abs((today - row["today"]).days) > CLOCK_DAYS and not (or_kept and row["kept"]):
-            raise WrongClock(f"this host's date is {today}, the database's {row['today']}")
-        await self.prepare_days(today)
+        self._database_zero = row["now"].timestamp() - time.monotonic()
+        if self.clocks_apart:
+            raise WrongClock(
+                f"the clocks are apart, here it is {self._clock():%Y-%m-%d %H:%M} and in the database"
+                f" {row['now']:%Y-%m-%d %H:%M} (UTC): set them right (NTP)"
+            )
+
+    async def in_time(self) -> None:
+        """To be awaited before anything is written by this process's clock. Costs no round trip while that agrees with
+        the last look at the database's. Raises WrongClock."""
+        if self.clocks_apart:
+            await self.compare_clocks()  # it slept, or one was set right
+
+    @property
+    def clocks_apart(self) -> bool:
+        """Our clock has left the database's, as that was seen last; False before it was."""
+        if self._database_zero is None:
+            return False
+        ahead = self._clock().timestamp() - (time.monotonic() + self._database_zero)
+        return abs(ahead) > CLOCK_APART_SECONDS
 
     async def drop_days(self, table: str, before: date) -> list[str]:
         """Drop a table's daily partitions of days before `before`; returns their names. A day that still has queued
-        tasks stays, one that somebody reads is left to the next time, and all to who drops days already: every
-        worker does this at its time, and two may have begun together."""
+        tasks stays, one that somebody reads is left to the next time, and all to who drops the table's days already:
+        every worker does this at its time, and two may have begun together."""
         dropped: list[str] = []
         for row in await self.rows("old_days", table, before):
             try:
                 async with self.transaction() as tx:
-                    if not await tx.value("turn_to_drop"):
+                    if not await tx.value("turn_to_drop", table):
                         break
                     await tx._on.execute(f"set local lock_timeout = '{DROP_LOCK_SECONDS}s'")
                     # another may have dropped it between our look and our turn

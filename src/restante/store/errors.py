@@ -33,8 +33,8 @@ class NoSuchDay(RestanteError):
 
 
 class WrongClock(DatabaseLost):
-    """This process's clock and the database's are days apart. What would be kept under its dates is forgotten by others
-    before its time, so it waits as for a database that is gone."""
+    """This process's clock and the database's are too far apart for anything to be written by it. What it does waits as
+    for a database that is gone."""
 
 
 LOST: Final = (

@@ -45,11 +45,13 @@ class Health:
 
     async def readyz(self, request: Request) -> Response:
         """200 when tasks can be taken and answered, else 503 and why not. A provider that cannot be called while others
-        can, and a disk that is almost full, are reasons too, but none to send all clients away: they may collect."""
+        can, a disk that is almost full, and clocks that are apart, are reasons too, but none to send all clients away:
+        they may collect."""
         answers = await self._database_answers()
         faults = self._provider_faults()
         reasons = [] if answers else ["the database does not answer"]
         reasons += ["the disk is almost full: no new tasks are taken"] * self._disk.short
+        reasons += ["this host's clock and the database's are apart: no new tasks are taken"] * self._db.clocks_apart
         return _said(answers and len(faults) < self._providers, [*reasons, *dict.fromkeys(faults)])
 
     async def _database_answers(self) -> bool:
