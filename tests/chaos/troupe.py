@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,9 @@ class Troupe:
         _signal(stopped, signal.SIGSTOP)
         try:
             async with asyncio.timeout(STOPPED_SECONDS):
+                stopped_at = await self._now()
                 held = await self.held()
-                while (last := await self.held()) != held:
+                while (last := await self.held()) != held or await self._under_way(stopped_at):
                     held = last
                     await asyncio.sleep(0.03)
                 return held
@@ -232,13 +234,29 @@ class Troupe:
 
     async def _held_at_last(self, member: Member) -> list[str]:
         before: list[str] | None = None
-        for _ in range(10):
+        stopped_at = await self._now()
+        for _ in range(20):
             await asyncio.sleep(0.03)
             found = sorted((await self.held([member.pid])).get(member.pid, []))
-            if found == before:
+            if found == before and not await self._under_way(stopped_at):
                 break
             before = found
         return before or []
+
+    async def _now(self) -> datetime:
+        [row] = await self.database.rows("select clock_timestamp() as now")
+        moment: datetime = row["now"]
+        return moment
+
+    async def _under_way(self, begun_before: datetime) -> bool:
+        """Whether statements are: a claim that was sent in time may lease its tasks later, on a slow machine."""
+        return bool(
+            await self.database.rows(
+                "select from pg_stat_activity where datname = current_database() and state = 'active'"
+                " and pid <> pg_backend_pid() and query_start < $1 limit 1",
+                begun_before,
+            )
+        )
 
     def end(self, member: Member) -> None:
         """SIGKILL."""

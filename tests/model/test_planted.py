@@ -16,7 +16,7 @@ from restante.store import database
 from tests.model.leaving import Machine
 from tests.model.test_model import COMMON
 
-EXAMPLES = 60
+EXAMPLES = 300  # it stops at the first that finds it; which one that is changes with the code
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
