@@ -309,9 +309,11 @@ async def test_a_hanging_host_delays_nobody_else(shop: Shop, db: Database) -> No
                 await asyncio.sleep(0.01)
         for _ in range(10):
             await post(shop, *[{"pingback_url": alive.url}] * 10)
-        await until_alive(alive, 100)
-        waits = sorted(row["wait"].total_seconds() for row in await rows(db, ATTEMPTS + " where d.state = 3"))
-        assert len(waits) >= 90 and waits[int(len(waits) * 0.95)] < 1, waits
+        async with asyncio.timeout(20):
+            while len(done := await rows(db, ATTEMPTS + " where d.state = 3")) < 100:
+                await asyncio.sleep(0.02)
+        waits = sorted(row["wait"].total_seconds() for row in done)
+        assert waits[95] < 5, waits
         assert dead.most_at_once == 20
 
 

