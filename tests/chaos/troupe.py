@@ -196,7 +196,7 @@ class Troupe:
         """What each of these processes, or every one, leases now, live tasks included: {pid: ids}."""
         rows = await self.database.rows(
             "select substring(w.name from '[0-9]+$')::int as pid,"
-            " coalesce(array_agg(q.id::text) filter (where q.id is not null), '{}') as ids"
+            " coalesce(array_agg(q.id::text order by q.id) filter (where q.id is not null), '{}') as ids"
             " from worker w left join queue q on q.token = w.token and q.state = 2"
             " where $1::int[] is null or substring(w.name from '[0-9]+$')::int = any ($1) group by 1",
             pids,
@@ -209,7 +209,7 @@ class Troupe:
             member.process.signal(signal.SIGSTOP)
             try:
                 async with asyncio.timeout(STOPPED_SECONDS):
-                    return await self._held_at_last(member)
+                    return (await self._held_at_last([member.pid])).get(member.pid, [])
             except TimeoutError:  # PostgreSQL is down, and whoever is stopped may be about to start it
                 member.process.signal(signal.SIGCONT)
                 await self.database.rows("select 1")
@@ -222,31 +222,21 @@ class Troupe:
         _signal(stopped, signal.SIGSTOP)
         try:
             async with asyncio.timeout(STOPPED_SECONDS):
-                stopped_at = await self._now()
-                held = await self.held()
-                while (last := await self.held()) != held or await self._under_way(stopped_at):
-                    held = last
-                    await asyncio.sleep(0.03)
-                return held
+                return await self._held_at_last()
         except TimeoutError:
             _signal(stopped, signal.SIGCONT)
             return None
 
-    async def _held_at_last(self, member: Member) -> list[str]:
-        before: list[str] | None = None
-        stopped_at = await self._now()
-        for _ in range(20):
+    async def _held_at_last(self, pids: Sequence[int] | None = None) -> dict[int, list[str]]:
+        """What stopped processes hold, once it stays the same and the statements that had begun before are done."""
+        [row] = await self.database.rows("select clock_timestamp() as stopped_at")
+        held = await self.held(pids)
+        while True:
             await asyncio.sleep(0.03)
-            found = sorted((await self.held([member.pid])).get(member.pid, []))
-            if found == before and not await self._under_way(stopped_at):
-                break
-            before = found
-        return before or []
-
-    async def _now(self) -> datetime:
-        [row] = await self.database.rows("select clock_timestamp() as now")
-        moment: datetime = row["now"]
-        return moment
+            last = await self.held(pids)
+            if last == held and not await self._under_way(row["stopped_at"]):
+                return held
+            held = last
 
     async def _under_way(self, begun_before: datetime) -> bool:
         """Whether statements are: a claim that was sent in time may lease its tasks later, on a slow machine."""

@@ -29,7 +29,7 @@ from restante.store.errors import WrongClock
 from restante.web.health import Health
 from restante.web.wire import postback
 from restante.wiring import background, database, utc_now
-from tests.flow.conftest import Shop, until
+from tests.flow.conftest import Clock, Shop, until
 from tests.flow.test_run import Odd, finished, working
 from tests.flow.test_settle import success
 from tests.support import COMMAND, differences, environment
@@ -37,16 +37,6 @@ from tests.support import COMMAND, differences, environment
 MODEL = Model(name="gemini-2.5-flash", served="gemini-2.5-flash", provider="scripted")
 SOME = timedelta(minutes=1)
 BOUND = timedelta(seconds=CLOCK_APART_SECONDS)
-
-
-class Clock:
-    """A host's clock that somebody sets."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return utc_now() + self.ahead
 
 
 class Host:
@@ -81,7 +71,7 @@ async def days(db: Database) -> list[str]:
 async def test_nothing_is_taken_in_by_it(shop: Shop, db: Database, host: Host, ahead: timedelta) -> None:
     [posted] = await shop.post("before")
     before = await days(db)
-    host.clock.ahead = ahead
+    host.clock.offset = ahead
     acceptor = Acceptor(host.db, Waker(host.db), host.clock)
     orders = [Judged(MODEL, None, b'{"user_prompt":"hi"}')]
     with pytest.raises(WrongClock, match=f"here it is {host.clock():%Y-%m-%d}.* and in the database {utc_now():%Y-%m}"):
@@ -105,7 +95,7 @@ async def test_nothing_is_taken_in_by_it(shop: Shop, db: Database, host: Host, a
     assert await days(db) == before
     assert (await shop.collector.task_get(shop.id, posted)).code == 40602
     assert not await differences(db)
-    host.clock.ahead = timedelta()  # somebody set it right: at once
+    host.clock.offset = timedelta()  # somebody set it right: at once
     assert (await acceptor.accept(shop.id, orders))[1] == [None]
 
 
@@ -116,11 +106,11 @@ async def test_what_is_being_answered_waits_until_it_is_right(
     [task_id] = await shop.post("hi")
     token = await shop.lease()
     await shop.claim(token)
-    host.clock.ahead = timedelta(days=-4)
+    host.clock.offset = timedelta(days=-4)
     settling = asyncio.create_task(Settler(host.db, host.clock).settle(success(token, task_id)))
     await until(lambda: "1 answers are kept" in caplog.text)
     assert "set them right (NTP)" in caplog.text and not settling.done()
-    host.clock.ahead = timedelta()
+    host.clock.offset = timedelta()
     async with asyncio.timeout(30):
         assert await settling
     assert [one.id for one in await shop.collector.ready(shop.id)] == [task_id]
@@ -128,7 +118,7 @@ async def test_what_is_being_answered_waits_until_it_is_right(
 
 
 async def test_a_worker_claims_nothing_by_it(shop: Shop, host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    host.clock.ahead = timedelta(days=3)
+    host.clock.offset = timedelta(days=3)
     provider = Odd()
     provider.go_on.set()
     on_host = Shop(host.db, shop.id)
@@ -137,7 +127,7 @@ async def test_a_worker_claims_nothing_by_it(shop: Shop, host: Host, caplog: pyt
         runner.wake()
         await until(lambda: "no tasks are claimed until the database is back: the clocks are apart" in caplog.text)
         assert provider.calls == []
-        host.clock.ahead = timedelta()
+        host.clock.offset = timedelta()
         runner.wake()
         assert (await finished(shop, task_id))[0] == 20000
 
@@ -149,7 +139,7 @@ async def test_readyz_says_it(host: Host) -> None:
         return msgspec.json.decode((await health.readyz(Request({"type": "http"}))).body)
 
     assert await said() == {"ok": True}
-    host.clock.ahead = timedelta(days=2)
+    host.clock.offset = timedelta(days=2)
     assert await said() == {
         "ok": True, "reasons": ["this host's clock and the database's are apart: no new tasks are taken"],
     }  # fmt: skip
